@@ -1,0 +1,1 @@
+"""Makes LangGraph workflows survive production."""
