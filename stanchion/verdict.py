@@ -105,6 +105,29 @@ class Verdict(_Record):
         return [check for check in self.checks if check.status == "fail"]
 
 
+OutcomeKind = Literal["accepted", "reviewed", "rejected", "expired", "refused", "failed"]
+"""How a run ended: accepted (nobody looked), reviewed (a person approved or edited), rejected (by a person), expired
+(nobody answered in time), refused (with a reason), failed (a defect)."""
+
+
+class Outcome(_Record):
+    """How a run ended, and with what.
+
+    Args:
+        kind: one of the six outcomes.
+        reason: why, in a sentence for a person; empty where the kind says it all.
+        output: the value in JSON form, None where there is none.
+        rung: where most of the value came from.
+        confidence: probability, 0 to 1, that the value is right.
+    """
+
+    kind: OutcomeKind
+    reason: str = ""
+    output: dict[str, Any] | None = None
+    rung: Rung | None = None
+    confidence: float | None = None
+
+
 class Source(_Record):
     """A document after intake: the one text that prompts, rules and guards all speak about.
 

@@ -1,0 +1,51 @@
+# Two targets matter: `make demo` and `make test`. Each sets up what it needs, on a machine with Python 3.11+ and git.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Reading bytecode back is free; writing it for 200 packages at install time is half the set-up on a small machine.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
+
+.PHONY: help demo setup test lint types tests bench picture clean
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(VENV)/.installed ## Set up and run the demo: no key, no network
+	@$(BIN)/stanchion demo
+
+setup: $(VENV)/.installed-dev ## Set up for development
+
+test: lint types tests ## Lint, type-check and test, as CI does
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+
+types: $(VENV)/.installed-dev
+	$(BIN)/mypy
+
+tests: $(VENV)/.installed-dev
+	$(BIN)/pytest -q -n auto --dist loadgroup
+
+bench: $(VENV)/.installed-dev ## Measure beside the plain stack (see benchmarks/README.md)
+	$(BIN)/python -m benchmarks
+
+picture: $(VENV)/.installed ## Draw the README's picture again
+	$(BIN)/stanchion graph receipts --svg docs/receipts.svg
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	@echo "Setting up in $(VENV) (a minute or two, once)"
+	@$(PIP) -e .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
+	@echo "Setting up for development in $(VENV) (a minute or two, once)"
+	@$(PIP) -e '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+clean: ## Remove the environment, caches and the demo's database
+	rm -rf $(VENV) .stanchion build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

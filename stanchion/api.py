@@ -1,0 +1,133 @@
+"""Plain synchronous use from Python: one line to run, one to look at the result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stanchion.blocking import wait_for
+from stanchion.runs.inputs import Input
+from stanchion.runs.records import Run
+from stanchion.runs.runner import Runner
+from stanchion.workflow import Workflow
+
+if TYPE_CHECKING:
+    from langchain_core.language_models.chat_models import BaseChatModel
+
+
+def run(
+    workflow: Workflow | str,
+    document: dict[str, Any],
+    *,
+    model: str | BaseChatModel | None = None,
+    db: Path | str | None = None,
+    input_id: str = "input",
+) -> Run:
+    """Run one document through a workflow and return the run as it then stands.
+
+    Args:
+        workflow: a `Workflow`, or a name or `module:attribute` that loads one.
+        document: what the workflow's first node takes, such as `{"text": ...}`.
+        model: the model's usual string or a LangChain chat model; `STANCHION_MODEL`, else `none`.
+        db: the database file; `STANCHION_DB`, else `.stanchion/stanchion.db`.
+        input_id: your own id of the document.
+
+    Raises:
+        WorkflowError: there is no such workflow.
+        StoreError: the database cannot be used.
+    """
+    (one,) = run_all(workflow, [Input(id=input_id, document=document)], model=model, db=db)
+    return one
+
+
+def run_all(
+    workflow: Workflow | str,
+    inputs: Iterable[Input],
+    *,
+    model: str | BaseChatModel | None = None,
+    db: Path | str | None = None,
+    concurrency: int = 8,
+) -> list[Run]:
+    """Run many documents through a workflow, several at a time; return the runs in the inputs' order.
+
+    Args:
+        workflow: a `Workflow`, or a name or `module:attribute` that loads one.
+        inputs: from `stanchion.runs.inputs.read_inputs`, or made by hand.
+        model: the model's usual string or a LangChain chat model; `STANCHION_MODEL`, else `none`.
+        db: the database file; `STANCHION_DB`, else `.stanchion/stanchion.db`.
+        concurrency: how many at a time.
+
+    Raises:
+        WorkflowError: there is no such workflow.
+        StoreError: the database cannot be used; what was queued goes on with `resume`.
+    """
+
+    async def work() -> list[Run]:
+        async with Runner(workflow, model=model, db=db, concurrency=concurrency) as runner:
+            return await runner.start(inputs)
+
+    return wait_for(work())
+
+
+def resume(
+    workflow: Workflow | str,
+    *,
+    model: str | BaseChatModel | None = None,
+    db: Path | str | None = None,
+    concurrency: int = 8,
+) -> list[Run]:
+    """Go on with every run of a workflow that can go on: queued, cut off by a crash, or answered by a person.
+
+    Args:
+        workflow: a `Workflow`, or a name or `module:attribute` that loads one.
+        model: as for `run_all`.
+        db: as for `run_all`.
+        concurrency: how many at a time.
+
+    Raises:
+        WorkflowError: there is no such workflow.
+        StoreError: the database cannot be used.
+    """
+
+    async def work() -> list[Run]:
+        async with Runner(workflow, model=model, db=db, concurrency=concurrency) as runner:
+            return await runner.resume()
+
+    return wait_for(work())
+
+
+def answer(
+    workflow: Workflow | str,
+    review_id: str,
+    action: str,
+    *,
+    by: str,
+    edits: dict[str, Any] | None = None,
+    reason: str = "",
+    model: str | BaseChatModel | None = None,
+    db: Path | str | None = None,
+) -> Run:
+    """Give a review its one answer, and let its run go on.
+
+    Args:
+        workflow: the workflow of the run.
+        review_id: the review's or its run's id, or the beginning of one.
+        action: `approve`, `edit` or `reject`.
+        by: who answers.
+        edits: for `edit`, the fields to change and their values.
+        reason: in the reviewer's words.
+        model: as for `run`.
+        db: as for `run`.
+
+    Raises:
+        ReviewNotFound: there is no such review.
+        ReviewClosed: it was answered before, or its run ended; the message says by whom and when.
+        InvalidAnswer: the answer does not fit; the review stays open.
+    """
+
+    async def work() -> Run:
+        async with Runner(workflow, model=model, db=db) as runner:
+            return await runner.answer(review_id, action, by=by, edits=edits, reason=reason)
+
+    return wait_for(work())

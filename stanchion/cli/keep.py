@@ -1,0 +1,77 @@
+"""Commands that keep house: erase, prune, backup."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stanchion.cli import options, output
+from stanchion.cli.look import _ledger
+
+UNITS = {"d": "days", "h": "hours", "m": "minutes", "w": "weeks"}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands.
+
+    Args:
+        app: the command line.
+    """
+    app.command()(erase)
+    app.command()(prune)
+    app.command()(backup)
+
+
+def erase(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of it.")],
+    db: options.Db = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Erase what a run holds: document, answers, states, checkpoints. That it happened stays on record."""
+    from stanchion.clock import SystemClock
+
+    with _ledger(db) as ledger:
+        run = ledger.erase(run_id, at=SystemClock().now())
+    if as_json:
+        output.print_json(run)
+    else:
+        typer.echo(f"Erased what the run {run.id} held. Backups made before still hold it.")
+
+
+def prune(
+    older_than: Annotated[str, typer.Option("--older-than", metavar="AGE", help="Such as 90d, 12h or 4w.")],
+    db: options.Db = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Delete runs that ended longer ago than this, with their checkpoints."""
+    from stanchion.clock import SystemClock
+
+    with _ledger(db) as ledger:
+        pruned = ledger.prune(SystemClock().now() - _age(older_than))
+    if as_json:
+        output.print_json({"pruned": pruned})
+    else:
+        typer.echo(f"Deleted {pruned} runs.")
+
+
+def backup(
+    target: Annotated[Path, typer.Argument(metavar="FILE", help="Where the copy goes; must not exist.")],
+    db: options.Db = None,
+) -> None:
+    """Copy the database to another file, also while it is in use."""
+    with _ledger(db) as ledger:
+        ledger.database.backup(target)
+    typer.echo(f"Wrote {target}.")
+
+
+def _age(text: str) -> timedelta:
+    from stanchion.errors import UsageError
+
+    match = re.fullmatch(r"(\d{1,6})([dhmw])", text.strip())
+    if match is None:
+        raise UsageError(f"--older-than takes a number and a unit, such as 90d, 12h or 4w; not {text!r}.")
+    return timedelta(**{UNITS[match[2]]: int(match[1])})

@@ -1,0 +1,134 @@
+"""Commands that look: runs, show, graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stanchion.cli import options, output
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from stanchion.runs.ledger import Ledger
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands.
+
+    Args:
+        app: the command line.
+    """
+    app.command()(runs)
+    app.command()(show)
+    app.command()(graph)
+
+
+def runs(
+    workflow: Annotated[str | None, typer.Option(help="Only of this workflow.")] = None,
+    status: Annotated[str | None, typer.Option(help="queued, running, waiting, done or cancelled.")] = None,
+    outcome: Annotated[str | None, typer.Option(help="accepted, reviewed, rejected, expired, refused or failed.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many at the most.")] = 50,
+    db: options.Db = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """List runs, newest first."""
+    with _ledger(db) as ledger:
+        found = ledger.runs(workflow=workflow, status=status, outcome=outcome, limit=limit)
+    if as_json:
+        output.print_json(found)
+    elif found:
+        output.console().print(output.runs_table(found))
+    else:
+        output.console().print("No runs.")
+
+
+def show(
+    run_id: Annotated[str, typer.Argument(metavar="RUN", help="A run's id, or the beginning of it.")],
+    db: options.Db = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Show what happened in a run: the path taken, each step with time, cost and verdict."""
+    with _ledger(db) as ledger:
+        run = ledger.run(run_id)
+        steps, calls = ledger.steps(run.id), ledger.calls(run.id)
+        verdicts, reviews = ledger.verdicts(run.id), ledger.reviews(run_id=run.id, status=None)
+    if as_json:
+        output.print_json({"run": run, "steps": steps, "calls": calls, "verdicts": verdicts, "reviews": reviews})
+        return
+    screen = output.console()
+    screen.print(f"run      {run.id}   {run.workflow} version {run.version}   model {run.model}")
+    screen.print(f"input    {output.plain(run.input_id)}")
+    screen.print(f"outcome  {output.word(run)}   {output.plain(run.reason, longest=200)}")
+    screen.print(f"path     {' → '.join(step.node for step in steps) or '–'}")
+    screen.print(f"cost     {output.money(run.cost_usd)} in {run.calls} calls\n")
+    screen.print(_steps_table(steps, calls, {verdict.task_id: verdict for verdict in verdicts}))
+    for name, value in (run.output or {}).items():
+        screen.print(f"  {name:12} {output.plain(value, longest=100)}")
+    for review in reviews:
+        screen.print(f"\nreview {review.id}: {review.status} {review.action or ''} {output.plain(review.answered_by)}")
+
+
+def graph(
+    workflow: Annotated[str, typer.Argument(metavar="WORKFLOW", help="A name of langgraph.json, or module:attribute.")],
+    svg: Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="Write an SVG picture there.")] = None,
+    run_id: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Mark the path that this run took.")] = None,
+    db: options.Db = None,
+) -> None:
+    """Draw a workflow: mermaid text on standard output, or an SVG file; offline."""
+    from stanchion.runs import picture
+    from stanchion.workflow import load_workflow
+
+    compiled = load_workflow(workflow).graph
+    taken: list[str] = []
+    if run_id is not None:
+        with _ledger(db) as ledger:
+            taken = [step.node for step in ledger.steps(ledger.full_id(run_id))]
+    if svg is None:
+        typer.echo(picture.mermaid(compiled, taken))
+        return
+    svg.write_text(picture.svg(compiled, taken), encoding="utf-8")
+    typer.echo(f"Wrote {svg}.")
+
+
+class _ledger:  # noqa: N801 - used as a function
+    """Open the ledger for reading, and close it."""
+
+    def __init__(self, db: Path | None) -> None:
+        self._path = options.existing_database(db)
+
+    def __enter__(self) -> Ledger:
+        from stanchion.runs.ledger import Ledger
+        from stanchion.store import Database
+
+        self._database = Database(self._path)
+        return Ledger(self._database)
+
+    def __exit__(self, *_: object) -> None:
+        self._database.close()
+
+
+def _steps_table(steps: Any, calls: Any, verdicts: dict[str, Any]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(header_style="bold", pad_edge=False)
+    for heading in ("#", "step", "verdict", "ms", "cost", "why"):
+        table.add_column(heading, justify="right" if heading in {"#", "ms"} else "left", overflow="fold")
+    for step in steps:
+        verdict = verdicts.get(step.task_id)
+        spent = [call.cost_usd for call in calls if call.task_id == step.task_id]
+        cost = "" if not spent else output.money(None if None in spent else sum(spent))
+        name = step.node if step.attempts == 1 else f"{step.node} (attempt {step.attempts})"
+        decision = verdict.decision if verdict else "waits or was cut off" if step.ended_at is None else ""
+        why = [step.error or ""] + ([verdict.reason or "", *_failures(verdict)] if verdict else [])
+        time = "" if step.ms is None else f"{step.ms:.1f}"
+        said = "; ".join(dict.fromkeys(filter(None, why)))
+        table.add_row(*map(Text, [str(step.position), name, decision, time, cost, output.plain(said, longest=300)]))
+    return table
+
+
+def _failures(verdict: Any) -> list[str]:
+    return [f"{check.path} {check.reason}".strip() for check in verdict.checks or [] if check.status != "pass"]

@@ -1,0 +1,178 @@
+"""Commands that do work: run, resume, demo."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from stanchion.cli import options, output
+
+if TYPE_CHECKING:
+    from stanchion.runs.inputs import Input
+    from stanchion.runs.records import Run
+
+DEMO_DB = Path(".stanchion/demo.db")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add these commands.
+
+    Args:
+        app: the command line.
+    """
+    app.command()(run)
+    app.command()(resume)
+    app.command()(demo)
+
+
+def run(
+    workflow: Annotated[str, typer.Argument(metavar="WORKFLOW", help="A name of langgraph.json, or module:attribute.")],
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH…", help="Files, folders, JSON lines (.jsonl, .jsonl.gz), or - for stdin.")
+    ],
+    model: options.Model = None,
+    db: options.Db = None,
+    concurrency: options.Concurrency = 8,
+    as_json: options.AsJson = False,
+) -> None:
+    """Run a workflow over documents; everything is stored as queued before the first one runs."""
+    from stanchion.runs.inputs import read_inputs
+    from stanchion.workflow import load_workflow
+
+    loaded = load_workflow(workflow)
+    inputs = list(read_inputs(paths, stdin=sys.stdin.buffer))
+    runs = _run_with_progress(loaded, inputs, model, db, concurrency)
+    _report(runs, as_json, fields=_fields(loaded), db=db)
+
+
+def resume(
+    run_ids: Annotated[list[str] | None, typer.Argument(metavar="[RUN]…", help="Only these; else everything unfinished.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="MODEL", help="Instead of the model the run was made with.")
+    ] = None,
+    db: options.Db = None,
+    concurrency: options.Concurrency = 8,
+    as_json: options.AsJson = False,
+) -> None:
+    """Go on with everything that can go on: queued, cut off by a crash, or answered by a person."""
+    from stanchion.blocking import wait_for
+    from stanchion.store import Database
+
+    path = options.existing_database(db)
+    database = Database(path)
+    try:
+        unfinished = _unfinished(database, run_ids)
+    finally:
+        database.close()
+    runs: list[Run] = []
+    with output.progress(len(unfinished), "resuming") as tick:
+        for reference, made_with in dict.fromkeys((run.reference, run.model) for run in unfinished):
+            some = [run.id for run in unfinished if (run.reference, run.model) == (reference, made_with)]
+            runs += wait_for(_resume(reference, some, model or made_with, path, concurrency, tick))
+    if not runs and not as_json:
+        output.console().print("Nothing to resume.")
+        return
+    _report(runs, as_json, db=db)
+
+
+def demo(
+    db: Annotated[Path, typer.Option("--db", metavar="FILE", help="The database file.")] = DEMO_DB,
+    as_json: options.AsJson = False,
+) -> None:
+    """Run 30 receipts and bad inputs of our own making, with recorded answers, good and bad; no key, no network."""
+    from stanchion.graphs.demo import DATASET
+    from stanchion.runs.inputs import read_inputs
+    from stanchion.workflow import load_workflow
+
+    loaded = load_workflow("stanchion.graphs.receipts:workflow")
+    runs = _run_with_progress(loaded, list(read_inputs([str(DATASET)])), "recorded:demo", db, 8)
+    if as_json:
+        output.print_json(runs)
+        return
+    screen = output.console()
+    screen.print(output.runs_table(runs, fields=("date", "total"), title="Receipts, with recorded answers of a model"))
+    screen.print(f"\n{len(runs)} documents: {output.counts(runs)}.")
+    screen.print(_spent(runs, db))
+    waiting = next((run for run in runs if run.status == "waiting"), None)
+    screen.print(f"The database: {db}. Next:")
+    screen.print(f"  stanchion show {waiting.id if waiting else runs[0].id} --db {db}    # each step of one run")
+    screen.print(f"  stanchion reviews --db {db}    # what waits for a person, and how to answer")
+
+
+def _spent(runs: Sequence[Run], db: Path) -> str:
+    from stanchion.runs.ledger import Ledger
+    from stanchion.store import Database
+
+    database = Database(db)
+    try:
+        calls = [call for run in runs for call in Ledger(database).calls(run.id)]
+    finally:
+        database.close()
+    tokens = sum((call.input_tokens or 0) + (call.output_tokens or 0) for call in calls)
+    unasked = sum(run.calls == 0 for run in runs)
+    return (
+        f"It cost nothing: {len(calls)} calls were answered from the record (about {tokens:,} tokens); {unasked} "
+        "documents needed no model at all."
+    )
+
+
+async def _resume(reference: str, run_ids: list[str], model: str, db: Path, concurrency: int, tick: Any) -> list[Run]:
+    from stanchion.runs.runner import Runner
+
+    def observe(event: str, _run_id: str) -> None:
+        if event in {"ended", "waiting"}:
+            tick()
+
+    async with Runner(reference, db=db, model=model, concurrency=concurrency, observe=observe) as runner:
+        return await runner.resume(run_ids)
+
+
+def _unfinished(database: Any, run_ids: list[str] | None) -> list[Run]:
+    from stanchion.runs.ledger import Ledger
+
+    ledger = Ledger(database)
+    unfinished = ledger.unfinished()
+    if not run_ids:
+        return unfinished
+    wanted = {ledger.full_id(run_id) for run_id in run_ids}
+    return [run for run in unfinished if run.id in wanted]
+
+
+def _run_with_progress(
+    workflow: Any, inputs: Sequence[Input], model: str | None, db: Path | None, concurrency: int
+) -> list[Run]:
+    from stanchion.blocking import wait_for
+    from stanchion.runs.runner import Runner
+
+    async def work() -> list[Run]:
+        with output.progress(len(inputs), f"running {workflow.name}") as tick:
+
+            def observe(event: str, _run_id: str) -> None:
+                if event in {"ended", "waiting"}:
+                    tick()
+
+            async with Runner(workflow, db=db, model=model, concurrency=concurrency, observe=observe) as runner:
+                return await runner.start(inputs)
+
+    return wait_for(work())
+
+
+def _fields(workflow: Any) -> Sequence[str]:
+    return list(workflow.critical)[:3]
+
+
+def _report(runs: Sequence[Run], as_json: bool, *, fields: Sequence[str] = (), db: Path | None = None) -> None:
+    if as_json:
+        output.print_json(runs)
+    else:
+        screen = output.console()
+        screen.print(output.runs_table(runs, fields=fields))
+        screen.print(f"{len(runs)} runs: {output.counts(runs)}.")
+        if any(run.status == "waiting" for run in runs):
+            screen.print(f"Some wait for a person: stanchion reviews{f' --db {db}' if db else ''}")
+    if any(run.outcome == "failed" for run in runs):
+        raise typer.Exit(1)

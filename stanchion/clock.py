@@ -1,0 +1,65 @@
+"""The one place where time and ids come from, so that a test can hand in its own.
+
+Nothing else in Stanchion reads a clock, sleeps or draws an id: who needs one takes a `Clock` or `Ids` as an argument.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Protocol
+
+Ids = Callable[[], str]
+"""Gives another id, different from all before, each time it is called; `new_id` is one."""
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32, in ASCII order: text sorts as the number does
+_ID_LENGTH = 26
+_RANDOM_BITS = 66  # 26 characters of 5 bits, less 64 bits of nanoseconds since 1970
+
+
+class Clock(Protocol):
+    """What Stanchion asks of a clock."""
+
+    def now(self) -> datetime:
+        """Say what time it is, aware and in UTC, to be written down and shown."""
+        ...
+
+    def monotonic(self) -> float:
+        """Count seconds from no particular moment, never backwards, to measure how long something took."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait without holding up anybody else."""
+        ...
+
+
+class SystemClock:
+    """The clock of this machine."""
+
+    def now(self) -> datetime:
+        """Say what time it is, aware and in UTC."""
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Count seconds, never backwards."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait without holding up anybody else."""
+        await asyncio.sleep(seconds)
+
+
+def new_id() -> str:
+    """Draw a random id of 26 lower-case letters and digits that sorts by the moment it was drawn.
+
+    Made as a ULID is (https://github.com/ulid/spec), but of nanoseconds, so that ids drawn one after the other keep
+    their order within a millisecond too.
+
+    Returns:
+        64 bits of nanoseconds since 1970 and 66 random bits, in Crockford's base 32.
+    """
+    number = time.time_ns() << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
+    return "".join(_ALPHABET[number >> shift & 31] for shift in range(5 * (_ID_LENGTH - 1), -1, -5))

@@ -1,0 +1,55 @@
+"""What a node may reach while it runs: LangGraph's runtime context, filled by the runner or left at its defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache
+
+from langgraph.runtime import get_runtime
+
+from stanchion.models.door import Door, Place
+from stanchion.models.providers import load_model
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """The runtime context of every workflow: `StateGraph(State, context_schema=RunContext)`.
+
+    Nothing here is ever stored, so this is where secrets may travel.
+
+    Args:
+        model: the model's usual string; used where no `door` is given, as in a graph run without our runner.
+        today: the day on which the run was made; dates after it are implausible. None: no such check.
+        run_id: the run, empty outside our runner.
+        door: the way to the model, with its journal.
+    """
+
+    model: str = "none"
+    today: date | None = None
+    run_id: str = ""
+    door: Door | None = None
+
+    def way(self) -> Door:
+        """Return the door to the model: the runner's, or one without a journal."""
+        return self.door or _plain_door(self.model)
+
+
+def run_context() -> RunContext:
+    """Return the context of the node that is running; the defaults where the caller gave none."""
+    return get_runtime(RunContext).context or RunContext()
+
+
+def current_place(node: str) -> Place:
+    """Return where in the run we are, for the journal.
+
+    Args:
+        node: the name of the node that asks.
+    """
+    info = get_runtime(RunContext).execution_info
+    return Place(run_context().run_id, info.task_id if info else "", node)
+
+
+@lru_cache(maxsize=16)
+def _plain_door(model: str) -> Door:
+    return Door(load_model(model))

@@ -1,0 +1,1 @@
+"""The workflows that come with Stanchion: one file each, read top to bottom: types, state, nodes, edges."""

@@ -1,0 +1,82 @@
+"""Prompts are files with a version and a content hash, so that a run can say which one it used."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from stanchion.errors import WorkflowError
+
+if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
+
+
+class Prompt(BaseModel):
+    """A versioned prompt; `$name` in its texts is filled in once, so a document cannot smuggle in placeholders.
+
+    Args:
+        id: its name, such as `receipts.extract`.
+        version: set by its author; changes whenever the wording does.
+        system: the system message.
+        user: the first user message.
+        repair: the user message that asks again; `$failures` stands for what was wrong with the last answer.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    version: str
+    system: str
+    user: str
+    repair: str = "Your answer cannot be used:\n$failures\n\nAnswer again, whole, with these corrected."
+
+    @classmethod
+    def read(cls, path: Path | str) -> Prompt:
+        """Read a prompt from a TOML file with the keys `version`, `system`, `user` and, if wanted, `repair`.
+
+        Args:
+            path: the file; its name without the ending is the prompt's id.
+
+        Raises:
+            WorkflowError: the file is missing or is not such a prompt.
+        """
+        path = Path(path)
+        try:
+            return cls.model_validate({"id": path.stem, **tomllib.loads(path.read_text(encoding="utf-8"))})
+        except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise WorkflowError(f"The prompt file {path} cannot be read: {error}.") from error
+        except ValidationError as error:
+            keys = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors())
+            raise WorkflowError(f"The prompt file {path} has missing, unknown or mistyped keys: {keys}.") from error
+
+    @property
+    def hash(self) -> str:
+        """The first 12 hexadecimal digits of the SHA-256 of its texts."""
+        texts = "\x00".join((self.system, self.user, self.repair))
+        return hashlib.sha256(texts.encode()).hexdigest()[:12]
+
+    def opening(self, **values: str) -> list[BaseMessage]:
+        """Return the messages that open the conversation.
+
+        Args:
+            **values: what the placeholders stand for; unknown placeholders stay as they are.
+        """
+        from langchain_core.messages import HumanMessage, SystemMessage
+
+        return [
+            SystemMessage(Template(self.system).safe_substitute(values)),
+            HumanMessage(Template(self.user).safe_substitute(values)),
+        ]
+
+    def asking_again(self, failures: str) -> str:
+        """Return the text that asks for a better answer.
+
+        Args:
+            failures: one line for each thing that was wrong.
+        """
+        return Template(self.repair).safe_substitute(failures=failures)

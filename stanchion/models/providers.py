@@ -1,0 +1,104 @@
+"""From a model's usual string to a LangChain chat model, with the SDK's own retries off."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from stanchion.errors import MissingExtra, UsageError
+
+if TYPE_CHECKING:
+    from langchain_core.language_models.chat_models import BaseChatModel
+    from langchain_core.messages import AIMessage
+    from langchain_core.runnables import Runnable
+
+EXTRAS = {"openai": "openai", "anthropic": "anthropic", "ollama": "ollama"}
+HTTP_TIMEOUT_SECONDS = 60.0
+
+
+class Model(NamedTuple):
+    """A chat model under the name that it is recorded and priced by.
+
+    Args:
+        name: the model's usual string, such as `openai:gpt-4o-mini`.
+        chat: the LangChain chat model, or None for `none`.
+    """
+
+    name: str
+    chat: BaseChatModel | None
+
+    @property
+    def provider(self) -> str | None:
+        """The part before the colon, if there is one and it names a provider."""
+        provider, colon, _ = self.name.partition(":")
+        return provider if colon and provider != "recorded" else None
+
+    @property
+    def bare_name(self) -> str:
+        """The part after the colon: the provider's own name for the model."""
+        return self.name.split(":", 1)[-1]
+
+
+def load_model(model: str | BaseChatModel, recorded: list[Any] | None = None) -> Model:
+    """Return the model that a string or instance stands for.
+
+    Args:
+        model: `none`, `recorded:NAME`, any string that LangChain's `init_chat_model` takes, or a chat model instance.
+        recorded: for `recorded:NAME`, this input's answers in order.
+
+    Raises:
+        UsageError: the string names no model.
+        MissingExtra: the provider's package is not installed.
+    """
+    if not isinstance(model, str):
+        return Model(_name_of(model), model)
+    if model == "none":
+        return Model(model, None)
+    if model.startswith("recorded:"):
+        from stanchion.models.recorded import RecordedModel
+
+        return Model(model, RecordedModel(name_on_record=model.removeprefix("recorded:"), answers=recorded or []))
+    return _init_chat_model(model)
+
+
+@lru_cache(maxsize=16)  # one client, and so one connection pool, for all runs of a process
+def _init_chat_model(model: str) -> Model:
+    from langchain.chat_models import init_chat_model
+
+    provider = model.split(":", 1)[0]
+    try:
+        return Model(model, init_chat_model(model, max_retries=0, timeout=HTTP_TIMEOUT_SECONDS))
+    except ImportError as error:
+        extra = EXTRAS.get(provider)
+        how = f"stanchion[{extra}]" if extra else f"the LangChain package of {provider}"
+        raise MissingExtra(f"The model {model} needs a package that is not installed: pip install '{how}'.") from error
+    except Exception as error:  # every provider's constructor has exceptions of its own
+        raise UsageError(
+            f"The model {model!r} cannot be used ({type(error).__name__}). It should be none, recorded:NAME or "
+            f"provider:name such as openai:gpt-4o-mini, with the provider's key in the environment."
+        ) from error
+
+
+def _name_of(model: BaseChatModel) -> str:
+    name = getattr(model, "model_name", None) or getattr(model, "model", None)
+    kind = model._llm_type.removesuffix("-chat").removesuffix("chat-")
+    return f"{kind}:{name}" if isinstance(name, str) else kind
+
+
+def bind_schema(chat: BaseChatModel, schema: dict[str, Any]) -> Runnable[Any, AIMessage]:
+    """Return the model bound to answer by a JSON schema, its raw message untouched.
+
+    LangChain knows each provider's way (`with_structured_output`), but parses inside the chain: invalid answers raise
+    from within the SDK, tokens are lost, and its parser is quadratic (notes of November 2026). So only its binding is
+    used, which stands as `raw` in the chain's first step, and the answer is read and validated by us.
+
+    Args:
+        chat: the model.
+        schema: a JSON schema with a title.
+    """
+    try:
+        chain: Any = chat.with_structured_output(schema, include_raw=True)
+        bound: Runnable[Any, AIMessage] = chain.steps[0].steps__["raw"]
+    except (NotImplementedError, AttributeError, KeyError, IndexError, TypeError):
+        return chat  # it cannot be bound: the prompt asks for JSON in words
+    return bound

@@ -1,0 +1,126 @@
+"""The node that weighs what the rungs say, field by field, and decides between accepting and asking a person."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from stanchion.context import run_context
+from stanchion.guards import check
+from stanchion.nodes.state import WorkflowState
+from stanchion.verdict import Candidate, Rung, Source, Verdict
+
+UNSTATED_CONFIDENCE = 0.9  # of a model's field that passed its guards: what models say of themselves is not used
+FAILED_CONFIDENCE = 0.3  # of a field that a guard said no to
+
+
+class Choice(BaseModel):
+    """One field's chosen value.
+
+    Args:
+        value: in JSON form; None where no rung has one.
+        confidence: probability, 0 to 1, that it is right.
+        reason: why, in a few words.
+        rung: whose value it is.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    value: Any = None
+    confidence: float
+    reason: str = ""
+    rung: Rung | None = None
+
+
+Weigh = Callable[[Source, Sequence[Candidate]], Mapping[str, Choice]]
+"""Chooses a value for every field from what the rungs say."""
+
+
+def decide(
+    output: Any, *, critical: Sequence[str], accept_at: float, weigh: Weigh | None = None
+) -> Callable[[WorkflowState], dict[str, Any]]:
+    """Make a node that chooses among the rungs; decides `accept` or `review`.
+
+    The confidence of the whole is the product over the critical fields: an accepted value should be right in all.
+
+    Args:
+        output: the pydantic type, guards and all, that an accepted value must fit.
+        critical: the fields that must be right.
+        accept_at: the confidence, 0 to 1, from which nobody needs to look.
+        weigh: chooses field by field; `weigh_rungs` by default.
+
+    Returns:
+        a node that writes `output` and `verdict`.
+    """
+
+    def node(state: WorkflowState) -> dict[str, Any]:
+        candidates = list(state.get("candidates", {}).values())
+        chosen = (weigh or weigh_rungs)(state["source"], candidates)
+        value = {name: choice.value for name, choice in chosen.items()}
+        checked = check(output, value, metadata={"source": state["source"].text, "today": run_context().today})
+        confidence = prod(chosen[name].confidence if name in chosen else 0.0 for name in critical)
+        verdict = Verdict(
+            decision="accept" if checked.ok and confidence >= accept_at else "review",
+            confidence=round(confidence, 4),
+            reason=_reason(chosen, critical, accept_at, checked.checks),
+            checks=checked.checks,
+        )
+        plain = checked.value.model_dump(mode="json") if checked.value is not None else value
+        return {"output": plain, "rung": _main_rung(chosen, critical), "verdict": verdict}
+
+    return node
+
+
+def weigh_rungs(_source: Source, candidates: Sequence[Candidate]) -> dict[str, Choice]:
+    """Choose each field's value by treating the rungs as independent witnesses.
+
+    A value's weight is the product of p over the rungs that say it and of 1 - p over those that say otherwise,
+    normalised over the values named (naive Bayes with equal priors).
+
+    Args:
+        _source: unused here.
+        candidates: what the rungs say.
+    """
+    names = dict.fromkeys(name for candidate in candidates for name in candidate.output)
+    return {name: _choose(name, [item for item in candidates if name in item.output]) for name in names}
+
+
+def _choose(name: str, candidates: Sequence[Candidate]) -> Choice:
+    voices = [(item, item.output[name], _trust(item, name)) for item in candidates if item.output[name] is not None]
+    if not voices:
+        return Choice(confidence=0.0, reason="No rung has a value.")
+    weights: dict[str, float] = {}
+    for _, value, _ in voices:
+        weights[repr(value)] = prod(p if other == value else 1 - p for _, other, p in voices)
+    missing = prod(1 - p for _, _, p in voices)
+    best, value, _ = max(voices, key=lambda voice: (weights[repr(voice[1])], voice[2]))
+    total = sum(weights.values()) + missing
+    confidence = weights[repr(value)] / total if total else 0.0
+    said = sum(other == value for _, other, _ in voices)
+    return Choice(value=value, confidence=confidence, rung=best.rung, reason=f"{said} of {len(voices)} rungs say so.")
+
+
+def _trust(candidate: Candidate, name: str) -> float:
+    if name in candidate.found:
+        return candidate.found[name].confidence
+    failed = any(item.status == "fail" and item.path.split(".")[0].split("[")[0] == name for item in candidate.checks)
+    return FAILED_CONFIDENCE if failed else UNSTATED_CONFIDENCE
+
+
+def _main_rung(chosen: Mapping[str, Choice], critical: Sequence[str]) -> Rung | None:
+    rungs = Counter(chosen[name].rung for name in critical if name in chosen and chosen[name].rung)
+    return rungs.most_common(1)[0][0] if rungs else None
+
+
+def _reason(chosen: Mapping[str, Choice], critical: Sequence[str], accept_at: float, checks: Sequence[Any]) -> str:
+    failures = [f"{item.path or 'the whole'}: {item.reason}" for item in checks if item.status == "fail"]
+    doubts = [
+        f"{name} ({chosen[name].confidence:.0%}: {chosen[name].reason})" if name in chosen else f"{name} (missing)"
+        for name in critical
+        if name not in chosen or chosen[name].confidence < accept_at
+    ]
+    return "; ".join([*failures, *([f"Unsure of {', '.join(doubts)}"] if doubts else [])])

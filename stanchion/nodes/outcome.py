@@ -1,0 +1,32 @@
+"""The last node: it says how the run ended, and with what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from stanchion.nodes.state import WorkflowState
+from stanchion.verdict import Outcome
+
+
+def outcome() -> Callable[[WorkflowState], dict[str, Any]]:
+    """Make the node in which every way through a graph ends.
+
+    Returns:
+        a node that writes `outcome`: a person's answer as it was given, a refusal with its reason, else accepted.
+    """
+
+    def node(state: WorkflowState) -> dict[str, Any]:
+        verdict, answered = state["verdict"], state.get("outcome")
+        rung = state.get("rung")
+        if answered is not None:
+            return {"outcome": answered if answered.rung else answered.model_copy(update={"rung": rung})}
+        if verdict.decision == "refuse":
+            return {"outcome": Outcome(kind="refused", reason=verdict.reason)}
+        return {
+            "outcome": Outcome(
+                kind="accepted", output=state.get("output"), rung=rung, confidence=verdict.confidence
+            )
+        }
+
+    return node

@@ -1,0 +1,89 @@
+"""The node that asks a person: approve, edit or reject."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+from langgraph.types import interrupt
+from pydantic import BaseModel, ConfigDict
+
+from stanchion.guards import json_schema
+from stanchion.nodes.state import WorkflowState
+from stanchion.verdict import Outcome, Verdict
+
+
+class ReviewAnswer(BaseModel):
+    """What a person says to a proposal; the response schema of the interrupt.
+
+    Args:
+        action: approve the proposal, edit it, or reject the document.
+        output: for `edit`, the whole corrected value in JSON form.
+        reason: in the reviewer's words; asked for when rejecting.
+        by: who answered.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    action: Literal["approve", "edit", "reject"]
+    output: dict[str, Any] | None = None
+    reason: str = ""
+    by: str = ""
+
+
+def review(output: Any, *, question: str = "Is this right?") -> Callable[[WorkflowState], dict[str, Any]]:
+    """Make a node that interrupts the run until a person has answered.
+
+    The question carries the reason, the proposal, what the rungs said, and the schema that an edit must fit.
+
+    Args:
+        output: the pydantic type of the value.
+        question: in words.
+
+    Returns:
+        a node that writes `output` and `outcome`.
+    """
+    schema = json_schema(output)
+
+    def node(state: WorkflowState) -> dict[str, Any]:
+        proposal = state.get("output") or _best_so_far(state)
+        verdict = state["verdict"]
+        answer = interrupt(
+            {
+                "question": question,
+                "reason": verdict.reason,
+                "confidence": verdict.confidence,
+                "proposal": proposal,
+                "alternatives": {rung: item.output for rung, item in state.get("candidates", {}).items()},
+                "schema": schema,
+            },
+            response_schema=ReviewAnswer,
+        )
+        return {"output": proposal, **_answered(answer, proposal, verdict)}
+
+    return node
+
+
+def _best_so_far(state: WorkflowState) -> dict[str, Any]:
+    candidates = state.get("candidates", {})
+    for rung in ("repair", "model", "fallback", "rules"):
+        if rung in candidates:
+            return candidates[rung].output
+    return {}
+
+
+def _answered(answer: ReviewAnswer, proposal: dict[str, Any], verdict: Verdict) -> dict[str, Any]:
+    if answer.action == "reject":
+        return {"outcome": Outcome(kind="rejected", reason=answer.reason, confidence=verdict.confidence)}
+    edited = answer.action == "edit"
+    value = answer.output if edited else proposal
+    return {
+        "output": value,
+        "outcome": Outcome(
+            kind="reviewed",
+            reason=answer.reason,
+            output=value,
+            rung="human" if edited else None,
+            confidence=verdict.confidence,
+        ),
+    }

@@ -1,0 +1,188 @@
+"""A model's answer as a pydantic type: asked, read leniently, guarded, and asked again where it failed.
+
+`structured` asks first; `repair`, a node of its own, asks again with the failures and keeps the conversation. Neither
+loops inside: each gives a verdict, and the graph's edges decide where to go.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple
+
+from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
+from langchain_core.runnables import RunnableLambda
+
+from stanchion.blocking import wait_for
+from stanchion.context import current_place, run_context
+from stanchion.errors import ModelError
+from stanchion.guards import check, json_schema
+from stanchion.models.door import Request
+from stanchion.models.prompts import Prompt
+from stanchion.nodes.state import WorkflowState
+from stanchion.text.lenient_json import Parsed, Unparseable, read_json
+from stanchion.verdict import Candidate, Check, Rung, Verdict
+
+CLAIMED = "confidence"  # models like to add it, asked or not; it is kept as a claim and never trusted
+MAX_FAILURES_TOLD = 20
+
+Node = RunnableLambda[WorkflowState, dict[str, Any]]
+
+
+def structured(prompt: Prompt, output: Any, *, name: str = "model") -> Node:
+    """Make a node that asks the model for a value of a type.
+
+    Decides `accept`; `repair` where the answer failed; `fall_back` where there is none; `review` where the model
+    declined to answer on grounds of content, since no cheaper extractor answers that.
+
+    Args:
+        prompt: may use `$text` for the source and `$schema` for the JSON schema.
+        output: a pydantic model, or `Annotated[model, validators...]`.
+        name: the node's name, for the record.
+
+    Returns:
+        a node that writes `candidates`, `conversation` and `verdict`.
+    """
+    schema = json_schema(output)
+
+    async def node(state: WorkflowState) -> dict[str, Any]:
+        opening = prompt.opening(text=state["source"].text, schema=_shown(schema))
+        return await _ask(_Question(prompt, output, schema, "model", name), list(opening), state)
+
+    return _with_synchronous_face(node, name)
+
+
+def repair(prompt: Prompt, output: Any, *, at_most: int = 1, name: str = "repair") -> Node:
+    """Make the node that asks again with the failures; decides as `structured` does, `repair` only `at_most` times.
+
+    Args:
+        prompt: the prompt whose answer failed.
+        output: the same type.
+        at_most: how many repairs a run may have.
+        name: the node's name, for the record.
+
+    Returns:
+        a node that writes `candidates`, `conversation` and `verdict`.
+    """
+    schema = json_schema(output)
+
+    async def node(state: WorkflowState) -> dict[str, Any]:
+        conversation = list(state["conversation"])
+        again = prompt.asking_again(_told(state["verdict"].failures))
+        question = _Question(prompt, output, schema, "repair", name)
+        update = await _ask(question, [*conversation, *_reply(conversation, again)], state)
+        repairs = sum(isinstance(message, AIMessage) for message in update.get("conversation", conversation)) - 1
+        if update["verdict"].decision == "repair" and repairs >= at_most:
+            exhausted = {"decision": "fall_back", "reason": f"Still wrong after {repairs} repairs."}
+            update["verdict"] = update["verdict"].model_copy(update=exhausted)
+        return update
+
+    return _with_synchronous_face(node, name)
+
+
+class _Question(NamedTuple):
+    prompt: Prompt
+    output: Any
+    schema: dict[str, Any]
+    rung: Rung
+    node: str
+
+
+async def _ask(question: _Question, messages: list[AnyMessage], state: WorkflowState) -> dict[str, Any]:
+    request = Request(question.prompt, messages, question.schema)
+    try:
+        answer = await run_context().way().ask(request, current_place(question.node))
+    except ModelError as error:
+        return {"verdict": Verdict(decision="fall_back", reason=str(error))}
+    if _declined(answer):
+        return {
+            "conversation": [*messages, answer],
+            "verdict": Verdict(decision="review", reason="The model declined to read this document."),
+        }
+    candidate = _read(question, answer, state)
+    failures = [item for item in candidate.checks if item.status == "fail"]
+    verdict = Verdict(
+        decision="repair" if failures else "accept",
+        confidence=candidate.claimed,
+        reason=_told(failures[:1]) if failures else "",
+        checks=candidate.checks,
+    )
+    update: dict[str, Any] = {"conversation": [*messages, answer], "verdict": verdict}
+    if candidate.output:
+        update["candidates"] = {question.rung: candidate}
+    return update
+
+
+def _read(question: _Question, answer: AIMessage, state: WorkflowState) -> Candidate:
+    """Read and guard an answer; whatever is wrong with it stands in the candidate's checks."""
+    truncated = answer.response_metadata.get("finish_reason") in {"length", "max_tokens"}
+    try:
+        parsed = _parse(answer, truncated=truncated)
+    except Unparseable as error:
+        return Candidate(rung=question.rung, output={}, checks=[_well_formed("fail", str(error))])
+    data, claimed = _without_claim(parsed.value, question.schema)
+    metadata = {"source": state["source"].text, "today": run_context().today}
+    checked = check(question.output, data, metadata=metadata)
+    checks = list(checked.checks)
+    if truncated:
+        checks.insert(0, _well_formed("fail", "The answer was cut off before its end."))
+    elif parsed.note:
+        checks.insert(0, _well_formed("warn", f"The JSON was {parsed.note}."))
+    output = checked.value.model_dump(mode="json") if checked.value is not None else {}
+    return Candidate(rung=question.rung, output=output, checks=checks, claimed=claimed)
+
+
+def _parse(answer: AIMessage, *, truncated: bool) -> Parsed:
+    if answer.tool_calls:
+        return Parsed(answer.tool_calls[0]["args"], "")
+    if answer.invalid_tool_calls:
+        return read_json(answer.invalid_tool_calls[0]["args"] or "", truncated=truncated)
+    return read_json(answer.text, truncated=truncated)
+
+
+def _without_claim(data: Any, schema: dict[str, Any]) -> tuple[Any, float | None]:
+    if not isinstance(data, dict) or CLAIMED in schema.get("properties", {}):
+        return data, None
+    claimed = data.get(CLAIMED)
+    rest = {key: value for key, value in data.items() if key != CLAIMED}
+    fits = isinstance(claimed, int | float) and not isinstance(claimed, bool) and 0 <= claimed <= 1
+    return rest, float(claimed) if fits else None
+
+
+def _declined(answer: AIMessage) -> bool:
+    refusal = answer.additional_kwargs.get("refusal")
+    blocks = answer.content if isinstance(answer.content, list) else []
+    said = any(isinstance(block, dict) and block.get("type") == "refusal" for block in blocks)
+    reason = answer.response_metadata.get("finish_reason") or answer.response_metadata.get("stop_reason")
+    return bool(refusal) or said or reason in {"content_filter", "refusal"}
+
+
+def _well_formed(status: Any, reason: str) -> Check:
+    return Check(guard="stanchion/well_formed", status=status, reason=reason)
+
+
+def _told(failures: list[Check]) -> str:
+    lines = [f"{failure.path}: {failure.reason}" if failure.path else failure.reason for failure in failures]
+    more = len(lines) - MAX_FAILURES_TOLD
+    return "\n".join(lines[:MAX_FAILURES_TOLD] + ([f"... and {more} more."] if more > 0 else []))
+
+
+def _reply(conversation: list[AnyMessage], text: str) -> list[AnyMessage]:
+    """Answer the model in the form that providers demand: every tool call needs its tool message."""
+    last = conversation[-1]
+    if not isinstance(last, AIMessage) or not (calls := [*last.tool_calls, *last.invalid_tool_calls]):
+        return [HumanMessage(text)]
+    return [ToolMessage(text, tool_call_id=call["id"] or "", status="error") for call in calls]
+
+
+def _shown(schema: dict[str, Any]) -> str:
+    return json.dumps(schema, ensure_ascii=False)
+
+
+def _with_synchronous_face(node: Callable[[WorkflowState], Coroutine[Any, Any, dict[str, Any]]], name: str) -> Node:
+    """Let `graph.invoke` run an asynchronous node too."""
+
+    def face(state: WorkflowState) -> dict[str, Any]:
+        return wait_for(node(state))
+
+    return RunnableLambda(face, node, name=name)

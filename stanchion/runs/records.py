@@ -1,0 +1,175 @@
+"""What the ledger tells of runs, steps, calls, verdicts and reviews."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, field_validator
+
+from stanchion.verdict import Check, OutcomeKind, Rung
+
+Status = Literal["queued", "running", "waiting", "done", "cancelled"]
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+def _loads(value: Any) -> Any:
+    return json.loads(value) if isinstance(value, str) else value
+
+
+class Run(_Row):
+    """One input going through a workflow.
+
+    Args:
+        id: also its LangGraph `thread_id`.
+        workflow: the workflow's name; `reference` loads it again.
+        version: the workflow's version when the run was made.
+        model: the model's usual string.
+        prompts: id to version and hash of the prompts in force.
+        input_id: the caller's own id of the input.
+        status: where it is.
+        outcome: how it ended; None until then.
+        reason: why, for a person; None once erased.
+        rung: where its value came from.
+        confidence: 0 to 1.
+        output: the value in JSON form; None where there is none, or once erased.
+        created_at: when it was accepted, UTC.
+        started_at: when it was first worked on.
+        ended_at: when it ended.
+        erased_at: when its content was erased.
+        calls: how many model calls it made.
+        cost_usd: what they cost in US dollars; None where a price is not known.
+    """
+
+    id: str
+    workflow: str
+    reference: str
+    version: str
+    model: str
+    prompts: dict[str, Any] = {}
+    input_id: str
+    status: Status
+    outcome: OutcomeKind | None = None
+    reason: str | None = None
+    rung: Rung | None = None
+    confidence: float | None = None
+    output: dict[str, Any] | None = None
+    created_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    erased_at: datetime | None = None
+    calls: int = 0
+    cost_usd: Decimal | None = None
+
+    _read_json = field_validator("output", "prompts", mode="before")(_loads)
+
+
+class Step(_Row):
+    """One execution of one node in a run.
+
+    Args:
+        position: 1 for the first step.
+        node: the node's name.
+        attempts: how often it was executed; more than once after a crash or an interrupt.
+        state_in: the state it was given, in JSON form.
+        state_out: what it wrote; None while it runs, waits, or once erased.
+        error: what went wrong, if anything did.
+        ms: how long its last execution took, in milliseconds.
+    """
+
+    run_id: str
+    task_id: str
+    position: int
+    node: str
+    attempts: int
+    state_in: Any = None
+    state_out: Any = None
+    error: str | None = None
+    started_at: datetime
+    ended_at: datetime | None = None
+    ms: float | None = None
+
+    _read_json = field_validator("state_in", "state_out", mode="before")(_loads)
+
+
+class Call(_Row):
+    """One request to a model.
+
+    Args:
+        status: `started` and never ended means that nobody knows whether it was answered, or paid for.
+        request: the messages as sent; `answer`: the raw message as it came.
+        cost_usd: US dollars; None where the price is not known.
+    """
+
+    id: str
+    run_id: str
+    task_id: str
+    node: str
+    model: str
+    prompt: str
+    prompt_version: str
+    prompt_hash: str
+    status: Literal["started", "answered", "failed"]
+    request: Any = None
+    answer: Any = None
+    error: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost_usd: Decimal | None = None
+    started_at: datetime
+    ended_at: datetime | None = None
+    ms: float | None = None
+
+    _read_json = field_validator("request", "answer", mode="before")(_loads)
+
+
+class StepVerdict(_Row):
+    """The verdict that a step gave.
+
+    Args:
+        decision: what the next edge did.
+        checks: what the guards said.
+    """
+
+    run_id: str
+    task_id: str
+    node: str
+    decision: str
+    confidence: float | None = None
+    reason: str | None = None
+    checks: list[Check] | None = None
+
+    _read_json = field_validator("checks", mode="before")(_loads)
+
+
+class Review(_Row):
+    """One human interrupt, from asked to answered or closed.
+
+    Args:
+        status: `asked` until somebody answers; `closed` where its run ended some other way.
+        question: what the node asked: question, reason, proposal, alternatives, schema.
+        answered_by: who answered.
+        resumed_at: when the run had taken the answer.
+    """
+
+    id: str
+    run_id: str
+    interrupt_id: str
+    node: str
+    status: Literal["asked", "answered", "closed"]
+    question: Any = None
+    action: str | None = None
+    answer: Any = None
+    answered_by: str | None = None
+    asked_at: datetime
+    answered_at: datetime | None = None
+    resumed_at: datetime | None = None
+    workflow: str = ""
+    input_id: str = ""
+
+    _read_json = field_validator("question", "answer", mode="before")(_loads)

@@ -1,0 +1,470 @@
+"""The runner: it queues inputs, advances runs through their graph, and records every step.
+
+What it promises: an input is on disk before anything is done with it; a run ends with one outcome, whatever kills the
+process; one process at a time works on a run; a defect in a node ends that run as `failed` and disturbs no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
+from datetime import datetime
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from langgraph.errors import GraphRecursionError
+from langgraph.types import Command, StateSnapshot
+from pydantic import TypeAdapter, ValidationError
+
+from stanchion.clock import Clock, Ids, SystemClock, new_id
+from stanchion.context import RunContext
+from stanchion.errors import InvalidAnswer, ReviewClosed, StanchionError, StoreError, UsageError
+from stanchion.models.door import Door
+from stanchion.models.providers import Model, load_model
+from stanchion.models.recorded import answers_on_record
+from stanchion.runs import ledger
+from stanchion.runs.checkpoints import open_checkpoints
+from stanchion.runs.inputs import Input, checkpointable
+from stanchion.runs.ledger import Ledger, as_json
+from stanchion.runs.records import Review, Run
+from stanchion.settings import Settings
+from stanchion.store import Database, Owner
+from stanchion.store.calls import Journal
+from stanchion.store.owners import is_alive
+from stanchion.verdict import Outcome, Verdict
+from stanchion.workflow import Workflow, load_workflow
+
+if TYPE_CHECKING:
+    from langchain_core.language_models.chat_models import BaseChatModel
+
+MOST_STEPS = 50  # per run and resume; LangGraph's own limit lets a loop run 10,007 steps
+STRICT_RESUME = "__pregel_strict_resume"  # private in LangGraph 1.2: an answer never falls to the next question
+
+Observe = Callable[[str, str], None]
+"""Told the name of each thing as it has happened, and the run's id: `queued`, `claimed`, `call started`, `call answered`,
+`call failed`, `step started`, `step ended`, `waiting`, `answered`, `ended`."""
+
+
+class Runner:
+    """Runs one workflow on one database; an asynchronous context manager.
+
+    Args:
+        workflow: a `Workflow`, or a name or `module:attribute` that loads one.
+        db: the database file; `STANCHION_DB`, else `.stanchion/stanchion.db`.
+        model: the model's usual string or a LangChain chat model; `STANCHION_MODEL`, else `none`.
+        concurrency: how many runs are worked on at a time.
+        clock: where times come from.
+        ids: makes the ids of runs, calls and reviews.
+        observe: is told what happens.
+
+    Raises:
+        WorkflowError: there is no such workflow.
+        StoreError: the database cannot be used.
+        UsageError: an argument cannot be used.
+    """
+
+    def __init__(
+        self,
+        workflow: Workflow | str,
+        *,
+        db: Path | str | None = None,
+        model: str | BaseChatModel | None = None,
+        concurrency: int = 8,
+        clock: Clock | None = None,
+        ids: Ids = new_id,
+        observe: Observe = lambda _event, _run_id: None,
+    ) -> None:
+        if concurrency < 1:
+            raise UsageError(f"The concurrency must be at least 1; it is {concurrency}.")
+        settings = Settings()
+        self.workflow = load_workflow(workflow) if isinstance(workflow, str) else workflow
+        self.model = model if model is not None else settings.model
+        self._path = Path(db or settings.db)
+        self._synchronous = settings.synchronous
+        self._concurrency = concurrency
+        self._clock = clock or SystemClock()
+        self._ids = ids
+        self._observe = observe
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Open the database."""
+        if isinstance(self.model, str) and not self.model.startswith("recorded:"):
+            load_model(self.model)  # a model that cannot be used is refused before anything is accepted
+        self._database = await asyncio.to_thread(Database, self._path, synchronous=self._synchronous)
+        self._stack.callback(self._database.close)
+        self.ledger = Ledger(self._database)
+        self._journal = Journal(self._database)
+        saver = await self._stack.enter_async_context(open_checkpoints(self._database, self.workflow.graph))
+        self._graph = self.workflow.graph.copy(update={"checkpointer": saver})
+        self._saver = saver
+        self._owner = Owner(self._path, self._ids())
+        self._stack.callback(self._owner.release)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Write what is queued and close the database."""
+        await self._stack.aclose()
+
+    # --- Starting, resuming, answering ----------------------------------------------------------------------------------
+
+    async def start(self, inputs: Iterable[Input]) -> list[Run]:
+        """Store all inputs as queued, then run them; return the runs as they then stand, in the inputs' order.
+
+        Args:
+            inputs: from `read_inputs`, or made by hand.
+
+        Raises:
+            StoreError: the database failed; what was queued goes on with `resume`.
+        """
+        return await self.advance(await self.queue(inputs))
+
+    async def queue(self, inputs: Iterable[Input]) -> list[str]:
+        """Store inputs as queued runs, without running them; return the runs' ids.
+
+        Args:
+            inputs: from `read_inputs`, or made by hand.
+
+        Raises:
+            StoreError: the database failed; what was queued before stays queued.
+        """
+        remaining, run_ids = iter(inputs), []
+        while rows := [self._row(item) for item in islice(remaining, ledger.QUEUE_BATCH)]:
+            await self._database.write(partial(ledger.queue_runs, rows=rows))
+            run_ids += [row["id"] for row in rows]
+            for row in rows:
+                self._observe("queued", row["id"])
+        return run_ids
+
+    async def resume(self, run_ids: Sequence[str] | None = None) -> list[Run]:
+        """Go on with runs that can go on: queued, cut off by a crash, or answered by a person.
+
+        Runs that somebody else alive works on are left alone.
+
+        Args:
+            run_ids: only these; by default all of this workflow.
+
+        Raises:
+            RunNotFound: an id names no run.
+            StoreError: the database failed.
+        """
+        unfinished = [run.id for run in self.ledger.unfinished(self.workflow.name)]
+        if run_ids is not None:
+            wanted = {self.ledger.full_id(run_id) for run_id in run_ids}
+            unfinished = [run_id for run_id in unfinished if run_id in wanted]
+        return await self.advance(unfinished)
+
+    async def answer(
+        self, review_id: str, action: str, *, by: str, edits: dict[str, Any] | None = None, reason: str = ""
+    ) -> Run:
+        """Give a review its one answer, and let its run go on.
+
+        Args:
+            review_id: the review's or its run's id, or the beginning of one.
+            action: `approve`, `edit` or `reject`.
+            by: who answers.
+            edits: for `edit`, the fields to change and their values.
+            reason: in the reviewer's words.
+
+        Raises:
+            ReviewNotFound: there is no such review.
+            ReviewClosed: it was answered before, or its run ended; the message says by whom and when.
+            InvalidAnswer: the answer does not fit; the review stays open.
+        """
+        review = self.ledger.review(review_id)
+        if review.status != "asked":
+            raise ReviewClosed(_closed(review))
+        answer = self._checked_answer(review, action, edits or {}, reason, by)
+        given = await self._database.write(
+            partial(
+                ledger.answer_review, review_id=review.id, action=action, answer=as_json(answer), by=by, at=self._now()
+            )
+        )
+        if not given:
+            raise ReviewClosed(_closed(self.ledger.review(review.id)))
+        self._observe("answered", review.run_id)
+        (run,) = await self.advance([review.run_id])
+        return run
+
+    def _checked_answer(
+        self, review: Review, action: str, edits: dict[str, Any], reason: str, by: str
+    ) -> dict[str, Any]:
+        if action not in {"approve", "edit", "reject"}:
+            raise InvalidAnswer(f"A review takes approve, edit or reject; not {action!r}.")
+        if edits and action != "edit":
+            raise InvalidAnswer(f"Edits go with `edit`, not with `{action}`.")
+        if action == "edit" and not edits:
+            raise InvalidAnswer("An edit names at least one field and its new value.")
+        if action == "reject":
+            return {"action": action, "output": None, "reason": reason, "by": by}
+        proposal = review.question.get("proposal") if isinstance(review.question, dict) else None
+        value = self._checked_value({**(proposal or {}), **edits})
+        return {"action": action, "output": value if action == "edit" else None, "reason": reason, "by": by}
+
+    def _checked_value(self, value: dict[str, Any]) -> dict[str, Any]:
+        if self.workflow.output is None:
+            return value
+        adapter = TypeAdapter(self.workflow.output)
+        try:
+            plain = adapter.dump_python(adapter.validate_python(value), mode="json")
+        except ValidationError as error:
+            problems = [f"{'.'.join(map(str, item['loc'])) or 'the whole'}: {item['msg']}" for item in error.errors()]
+            raise InvalidAnswer(f"This does not fit: {'; '.join(problems)}. The review stays open.") from error
+        return dict(plain)
+
+    # --- Advancing ------------------------------------------------------------------------------------------------------
+
+    async def advance(self, run_ids: Sequence[str]) -> list[Run]:
+        """Work on runs until each has ended or waits for a person; return them as they then stand.
+
+        Args:
+            run_ids: full ids; those that have ended, or that somebody alive works on, are left alone.
+
+        Raises:
+            StoreError: the database failed; everything else was brought as far as it went.
+        """
+        waiting = iter(run_ids)  # shared by the workers: each takes the next as it is free
+        failures: list[StanchionError] = []
+
+        async def worker() -> None:
+            for run_id in waiting:
+                try:
+                    await self._advance(run_id)
+                except StanchionError as error:
+                    failures.append(error)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(self._concurrency, len(run_ids))):
+                group.create_task(worker())
+        if failures:
+            raise failures[0]
+        return self.ledger.runs_of(run_ids)
+
+    async def _advance(self, run_id: str) -> None:
+        dead = self._dead_owners(run_id)
+        claimed = await self._database.write(
+            partial(ledger.claim, run_id=run_id, owner=self._owner.name, dead=dead, at=self._now())
+        )
+        if not claimed:
+            return
+        self._observe("claimed", run_id)
+        row = self._database.read("SELECT * FROM runs WHERE id = ?", [run_id])[0]
+        try:
+            snapshot = await self._run_graph(row)
+        except (StoreError, sqlite3.Error) as error:
+            raise error if isinstance(error, StoreError) else StoreError(f"The database failed: {error}.") from error
+        except GraphRecursionError:
+            await self._finish(run_id, Outcome(kind="failed", reason=f"Stopped after {MOST_STEPS} steps: a loop?"))
+        except Exception as error:  # a defect in a node: this run's end, and nobody else's
+            await self._finish(run_id, Outcome(kind="failed", reason=f"A defect: {type(error).__name__}: {error}"))
+        else:
+            await self._settle(run_id, snapshot)
+
+    def _dead_owners(self, run_id: str) -> list[str]:
+        rows = self._database.read("SELECT owner FROM runs WHERE id = ? AND owner IS NOT NULL", [run_id])
+        owners = [str(row["owner"]) for row in rows]
+        return [name for name in owners if name != self._owner.name and not is_alive(self._path, name)]
+
+    async def _run_graph(self, row: dict[str, Any]) -> StateSnapshot:
+        run_id = row["id"]
+        config: Any = {
+            "configurable": {"thread_id": run_id, STRICT_RESUME: True},
+            "recursion_limit": MOST_STEPS,
+            "run_name": self.workflow.name,
+        }
+        context = self._context(row)
+        given = await self._next_input(row, config)
+        recorder = _StepRecorder(self._database, run_id, self._clock, self._observe)
+        try:
+            async for event in self._graph.astream(
+                given, config, context=context, stream_mode="tasks", durability="sync"
+            ):
+                await recorder.record(event)
+        except Exception as error:
+            await recorder.fail(error)
+            raise
+        return await self._graph.aget_state(config)
+
+    async def _next_input(self, row: dict[str, Any], config: Any) -> Any:
+        """Return what LangGraph goes on with: the input, nothing (from its last checkpoint), or people's answers.
+
+        Whether a run has finished is never read from the checkpoint's `next`: killed after its first checkpoint, a run
+        looks finished there. Only an outcome in the ledger counts.
+        """
+        if await self._saver.aget_tuple(config) is None:
+            return {"document": checkpointable(json.loads(row["input"]))}
+        answers = self.ledger.reviews(run_id=row["id"], status="answered")
+        unused = {review.interrupt_id: review.answer for review in answers if review.resumed_at is None}
+        if not unused:
+            return None
+        pending = {item.id for item in (await self._graph.aget_state(config)).interrupts}
+        due = {interrupt_id: answer for interrupt_id, answer in unused.items() if interrupt_id in pending}
+        return Command(resume=due) if due else None
+
+    async def _settle(self, run_id: str, snapshot: StateSnapshot) -> None:
+        if snapshot.interrupts:
+            await self._wait(run_id, snapshot)
+        elif snapshot.next:
+            reason = f"The graph stopped before {', '.join(snapshot.next)} without asking anybody."
+            await self._finish(run_id, Outcome(kind="failed", reason=reason))
+        else:
+            await self._finish(run_id, _outcome(snapshot.values))
+
+    async def _wait(self, run_id: str, snapshot: StateSnapshot) -> None:
+        reviews = [
+            {"id": self._ids(), "interrupt_id": item.id, "node": task.name, "question": as_json(item.value)}
+            for task in snapshot.tasks
+            for item in task.interrupts
+        ]
+        await self._database.write(
+            partial(
+                ledger.wait_for_person,
+                run_id=run_id,
+                owner=self._owner.name,
+                reviews=reviews,
+                proposal=_proposal(snapshot),
+                at=self._now(),
+            )
+        )
+        self._observe("waiting", run_id)
+
+    async def _finish(self, run_id: str, outcome: Outcome) -> None:
+        await self._database.write(
+            partial(ledger.finish, run_id=run_id, owner=self._owner.name, outcome=outcome, at=self._now())
+        )
+        self._observe("ended", run_id)
+
+    # --- What a run starts with -----------------------------------------------------------------------------------------
+
+    def _row(self, item: Input) -> dict[str, Any]:
+        name = self._model_name()
+        recorded = answers_on_record(item.recorded, name.removeprefix("recorded:"))
+        return {
+            "id": self._ids(),
+            "workflow": self.workflow.name,
+            "reference": self.workflow.reference or self.workflow.name,
+            "version": self.workflow.version,
+            "model": name,
+            "prompts": json.dumps(
+                {prompt.id: {"version": prompt.version, "hash": prompt.hash} for prompt in self.workflow.prompts}
+            ),
+            "input_id": item.id,
+            "input": json.dumps(item.document),
+            "recorded": json.dumps(recorded) if name.startswith("recorded:") else None,
+            "status": "queued",
+            "created_at": self._now(),
+        }
+
+    def _model_name(self) -> str:
+        return self.model if isinstance(self.model, str) else load_model(self.model).name
+
+    def _context(self, row: dict[str, Any]) -> RunContext:
+        run_id = str(row["id"])
+        model: Model = load_model(self.model, json.loads(row["recorded"] or "[]"))
+        door = Door(
+            model,
+            self._journal,
+            clock=self._clock,
+            ids=self._ids,
+            observe=lambda event: self._observe(event, run_id),
+        )
+        made = datetime.fromisoformat(row["created_at"])
+        return RunContext(model=model.name, today=made.date(), run_id=run_id, door=door)
+
+    def _now(self) -> str:
+        return self._clock.now().isoformat()
+
+
+class _StepRecorder:
+    """Turns LangGraph's task events into rows; each row is on disk before the graph takes its next step."""
+
+    def __init__(self, database: Database, run_id: str, clock: Clock, observe: Observe) -> None:
+        self._database = database
+        self._run_id = run_id
+        self._clock = clock
+        self._observe = observe
+        self._running: dict[str, float] = {}
+
+    async def record(self, event: dict[str, Any]) -> None:
+        if "triggers" in event:
+            self._started(event)
+        else:
+            await self._ended(event)
+
+    def _started(self, event: dict[str, Any]) -> None:
+        self._running[event["id"]] = self._clock.monotonic()
+        self._database.submit(
+            partial(
+                ledger.step_started,
+                run_id=self._run_id,
+                task_id=event["id"],
+                node=event["name"],
+                state=as_json(event["input"]),
+                at=self._clock.now().isoformat(),
+            )
+        )
+        self._observe("step started", self._run_id)
+
+    async def _ended(self, event: dict[str, Any]) -> None:
+        result = event["result"]
+        verdict = result.get("verdict") if isinstance(result, dict) else None
+        end = self._end(event["id"], state=as_json(result), error=None if event["error"] is None else str(event["error"]))
+
+        def work(tables: Any) -> None:
+            end(tables)
+            if isinstance(verdict, Verdict):
+                ledger.add_verdict(tables, self._run_id, event["id"], event["name"], verdict)
+
+        await self._database.write(work)
+        self._observe("step ended", self._run_id)
+
+    async def fail(self, error: Exception) -> None:
+        for task_id in list(self._running):
+            await self._database.write(self._end(task_id, state=None, error=f"{type(error).__name__}: {error}"))
+
+    def _end(self, task_id: str, *, state: str | None, error: str | None) -> Callable[[Any], None]:
+        started = self._running.pop(task_id, self._clock.monotonic())
+        return partial(
+            ledger.step_ended,
+            run_id=self._run_id,
+            task_id=task_id,
+            state=state,
+            error=error,
+            at=self._clock.now().isoformat(),
+            ms=(self._clock.monotonic() - started) * 1000,
+        )
+
+
+def _outcome(values: dict[str, Any]) -> Outcome:
+    """Return what the graph said of its end; a graph that says nothing was accepted with all it holds."""
+    said = values.get("outcome")
+    if isinstance(said, Outcome):
+        return said
+    return Outcome(kind="accepted", output=json.loads(as_json(values)))
+
+
+def _proposal(snapshot: StateSnapshot) -> Outcome:
+    """Return what a waiting run would end with if everybody agreed; only our review node says so much."""
+    question = snapshot.interrupts[0].value
+    said = question if isinstance(question, dict) else {}
+    return Outcome(
+        kind="reviewed",
+        reason=str(said.get("reason", "")),
+        output=said["proposal"] if isinstance(said.get("proposal"), dict) else None,
+        rung=snapshot.values.get("rung"),
+        confidence=said["confidence"] if isinstance(said.get("confidence"), float) else None,
+    )
+
+
+def _closed(review: Review) -> str:
+    if review.status == "answered":
+        return (
+            f"The review {review.id} was answered already: {review.action} by {review.answered_by} at "
+            f"{review.answered_at:%Y-%m-%d %H:%M:%S} UTC. Nothing was changed."
+        )
+    return f"The review {review.id} was closed without an answer, because its run ended some other way."

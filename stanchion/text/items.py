@@ -1,0 +1,226 @@
+"""The line items of a receipt or an invoice, believed only where they add up to an amount that it prints."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import islice, permutations
+from typing import Literal
+
+from stanchion.text.money import parse_money
+from stanchion.verdict import Evidence, Found
+
+MAX_ROWS = 300
+"""Rows that are read; what is longer is no receipt."""
+
+MAX_ROW_CHARS = 160
+"""Characters that are read as one row."""
+
+TOLERANCE = Decimal("0.02")
+"""What a product or a sum may be off by, as rows are rounded one by one."""
+
+Kind = Literal["priced", "text", "sum", "adjustment", "head", "other", "end"]
+
+_CURRENCY = r"(?:RM|MYR|S\$|US\$|USD|SGD|EUR|GBP|[$€£])"
+_PRICE_AT_END = re.compile(
+    rf"(?P<times>[@xX×*]\s?)?(?:-?{_CURRENCY}\s{{0,2}})?(?<![\d.,])"
+    rf"(?P<price>-?(?:\d{{1,3}}(?:[.,]\d{{3}}){{1,3}}|\d{{0,7}})[.,]\d\d-?)(?:\s{{0,3}}{_CURRENCY})?\s{{0,3}}\*?\(?[A-Z]{{0,3}}\)?\*?$",
+    re.I,
+)
+_NUMBER = re.compile(rf"(?:{_CURRENCY})?(\d{{0,5}}[.,]\d{{1,4}}|\d{{1,4}})(?:PCS?|KG|EA|UNITS?|L)?", re.I)
+_TIMES = re.compile(rf"(?:(?<=[\d\s])|^)[xX×*@](?=\s|\d|{_CURRENCY})")
+_CODE = re.compile(r"\W{0,2}\d[\d-]{2,}\W{0,2}|\d{1,3}\.|\W{0,2}(?:SR|ZR|S|Z|RM|PCS?|UNITS?)\W?|\W+", re.I)
+_WORD = re.compile(r"[^\W\d_]{3}")
+
+_COLUMN = re.compile(
+    r"\b(?:(?P<quantity>QTY|QUANTITY|QNTY|QTE|MENGE|CANT)|(?P<unit>U[/\\.]?P(?:RICE)?|UNIT PRICE|S?/?PRICE|P\.U|PREIS|RATE)"
+    r"|(?P<other>ITEMS?|DESC(?:RIPTION)?|DESIGNATION|CODE|AMOUNT|AMT|TOTAL|DISC|TAX|PARTICULARS?|ARTIKEL|RM))\b",
+    re.I,
+)
+_END = re.compile(r"\b(?:(?:GST|SST|TAX|VAT) (?:SUMMARY|ANALYSIS|CODE)|CHANGE|THANK YOU)\b", re.I)
+_ADJUSTMENT = re.compile(
+    r"\b(?:GST|SST|VAT|TAX|MWST|SERVICE|SERV|SVC|SVR|CHARGE|CHRG|ROUND\w*|RND|ADJ\w*|DISC\w*|DISKAUN)\b", re.I
+)
+_SUM = re.compile(
+    r"\b(?:(?:SUB|GRAND|NETT?)? ?-?TOTALS?|SUBTOTAL|JUMLAH|AMOUNT|NETT?|BALANCE|PAYABLE|PAYMENT|PAID|DUE|CASH|TENDER\w*|VISA|CARD"
+    r"|MASTER(?:CARD)?|DEBIT|CREDIT|RECEIVED|DEPOSIT|POINTS?|SAVINGS?|COUNT|SUMME|GESAMT)\b|\b(?:ITEMS?|QTY|QUANTITY)\W{0,4}:",
+    re.I,
+)
+_LABEL = re.compile(r":|\b(?:INVOICE|RECEIPT|TEL|FAX|DATE|CASHIER|TABLE|BILL|ORDER)\b", re.I)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One row: what it is, its words, the number before them, the numbers after them, and the money at its end."""
+
+    kind: Kind
+    start: int
+    end: int
+    name: str = ""
+    lead: Decimal | None = None
+    numbers: tuple[Decimal, ...] = ()
+    total: Decimal = Decimal(0)
+
+    @property
+    def named(self) -> bool:
+        return _WORD.search(self.name) is not None
+
+
+def find_items(text: str) -> Found | None:
+    """The line items, where they add up to one of the sums printed under them.
+
+    Args:
+        text: the page as text; rows as on the page, columns separated by two or more spaces.
+
+    Returns:
+        A list of name, quantity, unit_price and total_price (decimals as strings, None where unknown); discounts given
+        on a row of their own are items with a negative total. None where nothing was found that adds up.
+    """
+    rows = list(_rows(text))
+    priced = _added_up(rows)
+    if not priced:
+        return None
+    below = _names_stand_below(rows, priced)
+    columns = next((_columns(text[row.start : row.end]) for row in rows if row.kind == "head"), [])
+    items = [_item(index, rows, columns, below) for index in priced]
+    explained = all(item["unit_price"] is not None for item in items)
+    return Found(
+        value=items,
+        confidence=0.9 if explained else 0.75,
+        evidence=Evidence(start=rows[priced[0]].start, end=rows[priced[-1]].end),
+        note="items add up" + (", quantities too" if explained else ""),
+    )
+
+
+def _rows(text: str) -> Iterator[_Row]:
+    """The rows down to the end of the table, each read once."""
+    prices = False
+    for match in islice(re.finditer(rf"\S[^\n]{{0,{MAX_ROW_CHARS - 1}}}", text), MAX_ROWS):
+        row = _row(match.group().rstrip(), match.start())
+        if row.kind == "end" and prices:
+            return
+        prices = prices or row.kind == "priced"
+        yield row
+
+
+def _row(text: str, start: int) -> _Row:
+    end = start + len(text)
+    if _END.search(text):
+        return _Row("end", start, end)
+    price = _PRICE_AT_END.search(text)
+    total = parse_money(price["price"]) if price else None
+    if price is None or total is None or price["times"]:
+        return _unpriced(text, start)
+    name, lead, numbers = _read(text[: price.start()])
+    if _ADJUSTMENT.search(text) and total >= 0:
+        return _Row("adjustment", start, end, total=total)
+    if _SUM.search(text) or not (name or numbers):
+        return _Row("sum", start, end, total=total)
+    return _Row("priced", start, end, name, lead, numbers, total)
+
+
+def _unpriced(text: str, start: int) -> _Row:
+    end = start + len(text)
+    if len(_columns(text)) >= 2:
+        return _Row("head", start, end)
+    if _LABEL.search(text) or _SUM.search(text):
+        return _Row("other", start, end)
+    return _Row("text", start, end, *_read(text))
+
+
+def _columns(text: str) -> list[str]:
+    """The names of the columns in a table's head, from left to right."""
+    return [match.lastgroup or "" for match in _COLUMN.finditer(text)]
+
+
+def _read(text: str) -> tuple[str, Decimal | None, tuple[Decimal, ...]]:
+    """A row's words, without codes around them; the number before them and the numbers after them."""
+    tokens = _TIMES.sub(" ", text).split()
+    after: list[Decimal] = []
+    while tokens and ((number := _number(tokens[-1])) is not None or _CODE.fullmatch(tokens[-1])):
+        tokens.pop()
+        if number is not None:
+            after.append(number)
+    lead = None
+    while tokens and (_CODE.fullmatch(tokens[0]) or (lead is None and _number(tokens[0]) is not None)):
+        lead = _number(tokens.pop(0)) if lead is None else lead
+    return " ".join(tokens).strip(" *"), lead, tuple(reversed(after))
+
+
+def _number(token: str) -> Decimal | None:
+    match = _NUMBER.fullmatch(token)
+    return parse_money(match[1]) if match else None
+
+
+def _added_up(rows: Sequence[_Row]) -> list[int]:
+    """The priced rows down to the last sum that they add up to, with or without one adjustment; else none."""
+    priced: list[int] = []
+    confirmed: list[int] = []
+    running, adjustments = Decimal(0), [Decimal(0)]
+    for index, row in enumerate(rows):
+        if row.kind == "priced":
+            priced.append(index)
+            running += row.total
+        elif row.kind == "adjustment":
+            adjustments.append(row.total)
+        elif row.kind == "sum" and row.total > 0 and len(confirmed) < len(priced):
+            if any(abs(running + adjustment - row.total) <= TOLERANCE for adjustment in adjustments[-4:] + [Decimal(0)]):
+                confirmed = list(priced)
+    return confirmed
+
+
+def _names_stand_below(rows: Sequence[_Row], priced: Sequence[int]) -> bool:
+    """Whether the name of an item stands under its price rather than over it."""
+    nameless = [index for index in priced if not rows[index].named]
+    return bool(nameless) and all(_neighbour(index, rows, 1) is not None for index in nameless)
+
+
+def _neighbour(index: int, rows: Sequence[_Row], step: Literal[-1, 1]) -> int | None:
+    """The nearest row with words, above or below, that no other row's price claims."""
+    index += step
+    while 0 <= index < len(rows) and rows[index].kind == "text":
+        if rows[index].named:
+            return index
+        index += step
+    return None
+
+
+def _item(index: int, rows: Sequence[_Row], columns: Sequence[str], below: bool) -> dict[str, str | None]:
+    row = rows[index]
+    name_at = index if row.named else _neighbour(index, rows, 1 if below else -1)
+    name = rows[name_at].name if name_at is not None else row.name
+    beside = [each for each in rows[max(0, index - 1) : index + 2] if each.kind == "text" and not each.named]
+    for numbers in (_all_numbers(row), _all_numbers(row, *(rows[i] for i in [name_at] if i is not None), *beside)):
+        if pair := _quantity_and_unit(numbers, row.total, columns):
+            return _as_json(name, pair[0], pair[1], row.total)
+    quantity = row.lead if columns[:1] == ["quantity"] else None
+    return _as_json(name, quantity, None, row.total)
+
+
+def _all_numbers(*rows: _Row) -> list[Decimal]:
+    return [number for row in rows for number in (row.lead, *row.numbers) if number is not None][:8]
+
+
+def _quantity_and_unit(
+    numbers: Sequence[Decimal], total: Decimal, columns: Sequence[str]
+) -> tuple[Decimal, Decimal] | None:
+    """Two numbers whose product is the total: the whole one is the quantity, or the one that the head names first."""
+    for one, other in permutations(numbers, 2):
+        if one and abs(one * other - total) <= TOLERANCE:
+            whole, other_whole = one == one.to_integral_value(), other == other.to_integral_value()
+            unit_first = "unit" in columns and "quantity" in columns[columns.index("unit") :]
+            if (whole, other_whole) in ((False, True), ) or (whole == other_whole and unit_first):
+                return other, one
+            return one, other
+    return (Decimal(1), total) if total in numbers else None
+
+
+def _as_json(name: str, quantity: Decimal | None, unit: Decimal | None, total: Decimal) -> dict[str, str | None]:
+    return {
+        "name": name,
+        "quantity": None if quantity is None else str(quantity),
+        "unit_price": None if unit is None else str(unit),
+        "total_price": str(total),
+    }
