@@ -7,6 +7,7 @@ leave a doubt. Every arrow is an edge below.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -80,7 +81,7 @@ builder.add_node("outcome", outcome())
 builder.add_edge(START, "intake")
 builder.add_conditional_edges("intake", decision, {"accept": "rules", "refuse": "outcome"})
 builder.add_conditional_edges("rules", decision, {"accept": "decide", "unsure": "model"})
-AFTER_MODEL = {"accept": "decide", "repair": "repair", "fall_back": "thorough", "review": "review"}
+AFTER_MODEL: dict[Hashable, str] = {"accept": "decide", "repair": "repair", "fall_back": "thorough", "review": "review"}
 builder.add_conditional_edges("model", decision, AFTER_MODEL)
 builder.add_conditional_edges("repair", decision, AFTER_MODEL)
 builder.add_edge("thorough", "decide")

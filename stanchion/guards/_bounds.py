@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from stanchion.guards._paths import Keys
@@ -18,6 +18,8 @@ LARGEST = 1_000_000
 
 LONGEST_NUMBER = 1_000
 """Decimal digits of an integer; Python itself refuses to print one of more than 4,300."""
+
+_HOLDERS = (dict, list, tuple)
 
 _MOST_BITS = int(LONGEST_NUMBER / math.log10(2))
 
@@ -58,7 +60,7 @@ def bounds(answer: Any) -> Bounds:
             size += len(key) if isinstance(key, str) else 1
             if isinstance(value, str):
                 size += len(value)
-            elif isinstance(value, dict | list | tuple):
+            elif isinstance(value, _HOLDERS):
                 if holder.depth == DEEPEST:
                     return _refused(f"the answer is nested deeper than {DEEPEST} levels")
                 holders.append(_Holder(value, holder.depth + 1, key, holder))
@@ -77,7 +79,7 @@ _NO_NUMBER = f"is not a finite number of at most {LONGEST_NUMBER:,} digits"
 
 
 def _entries(holder: Any) -> Iterable[tuple[Any, Any]]:
-    return holder.items() if isinstance(holder, Mapping) else enumerate(holder)
+    return holder.items() if isinstance(holder, dict) else enumerate(holder)
 
 
 def _is_json_number(value: Any) -> bool:

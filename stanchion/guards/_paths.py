@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 Keys = tuple[str | int, ...]
@@ -55,9 +55,8 @@ def keys_of_error(error: Mapping[str, Any], answer: Any) -> Keys:
 def _readings(here: Any, keys: Keys, part: str | int) -> list[tuple[Any, Keys]]:
     """The part taken for a key, where it can be one, and the part left out."""
     left_out = [(here, keys)]
-    if isinstance(here, Mapping):
+    if isinstance(here, dict):
         return [(here[part], (*keys, part)), *left_out] if part in here else left_out
-    is_list = isinstance(here, Sequence) and not isinstance(here, str | bytes)
-    if is_list and isinstance(part, int) and 0 <= part < len(here):
+    if isinstance(here, list | tuple) and isinstance(part, int) and 0 <= part < len(here):
         return [(here[part], (*keys, part)), *left_out]
     return left_out

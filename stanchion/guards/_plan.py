@@ -39,6 +39,9 @@ ABSENT: Any = object()
 """Stands for what the answer does not hold."""
 
 
+_LISTS = (list, tuple)
+
+
 class _Guarded:
     """What `guarded` returns: validators that can stand where Python asks for something hashable."""
 
@@ -156,12 +159,12 @@ class ItemsPlace(Place):
     is_followed: ClassVar[bool] = True
 
     def children(self, value: Any, raw: Any) -> Iterator[tuple[Keys, Place, Any, Any]]:
-        raws = raw if _is_list(raw) and not isinstance(value, Set) else ()  # a set has no order to follow
+        raws = raw if isinstance(raw, _LISTS) and not isinstance(value, Set) else ()  # a set has no order to follow
         for index, (place, item) in enumerate(zip(self._places(), value, strict=False)):
             yield (index,), place, item, raws[index] if index < len(raws) else ABSENT
 
     def parts(self, raw: Any) -> Iterator[tuple[Keys, Place, Any]]:
-        if _is_list(raw):
+        if isinstance(raw, _LISTS):
             for index, (place, item) in enumerate(zip(self._places(), raw, strict=False)):
                 yield (index,), place, item
 
@@ -180,12 +183,12 @@ class ValuesPlace(Place):
     is_followed: ClassVar[bool] = True
 
     def children(self, value: Any, raw: Any) -> Iterator[tuple[Keys, Place, Any, Any]]:
-        raws = raw if isinstance(raw, Mapping) else {}
+        raws = raw if isinstance(raw, dict) else {}
         for key, item in value.items():
             yield (key,), self.values, item, raws.get(key, ABSENT)
 
     def parts(self, raw: Any) -> Iterator[tuple[Keys, Place, Any]]:
-        if isinstance(raw, Mapping):
+        if isinstance(raw, dict):
             for key, item in raw.items():
                 yield (key,), self.values, item
 
@@ -217,10 +220,6 @@ class UnionPlace(Place):
             strict = (member for member in candidates if _accepts(member, value))
             candidates = list(strict)[:1] or candidates
         return candidates or self.members
-
-
-def _is_list(raw: Any) -> bool:
-    return isinstance(raw, Sequence) and not isinstance(raw, str | bytes)
 
 
 def _accepts(place: Place, value: Any) -> bool:
@@ -270,9 +269,9 @@ class Field:
 
 
 def _at(raw: Any, key: str | int) -> Any:
-    if isinstance(raw, Mapping):
+    if isinstance(raw, dict):
         return raw.get(key, ABSENT)
-    if _is_list(raw) and isinstance(key, int) and -len(raw) <= key < len(raw):
+    if isinstance(raw, _LISTS) and isinstance(key, int) and -len(raw) <= key < len(raw):
         return raw[key]
     return ABSENT
 

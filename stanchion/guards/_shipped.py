@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any, Literal
 
 from stanchion.errors import UsageError
@@ -39,3 +40,11 @@ class Shipped(Validator):  # type: ignore[misc]
     def failed(self, reason: str, evidence: Span | None = None) -> ValidationResult:
         """Say no, or warn where that is this validator's severity."""
         return FailResult(error_message=reason, metadata={"severity": self._severity, "evidence": evidence})
+
+
+_NUMBERS = (int, float, Decimal)
+
+
+def is_number(value: Any) -> bool:
+    """Whether this is a number; True and False are none."""
+    return isinstance(value, _NUMBERS) and not isinstance(value, bool)

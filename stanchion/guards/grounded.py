@@ -10,7 +10,7 @@ from typing import Any
 
 from stanchion.errors import UsageError
 from stanchion.guards._guardrails import ValidationResult, register_validator
-from stanchion.guards._shipped import Severity, Shipped, Span
+from stanchion.guards._shipped import Severity, Shipped, Span, is_number
 from stanchion.guards._source import find_name, find_similar
 from stanchion.text.dates import SeenDate, find_dates
 from stanchion.text.money import find_amounts
@@ -58,7 +58,7 @@ class Grounded(Shipped):
             return self._text(value, source)
         if isinstance(value, date):
             return self._date(value.date() if isinstance(value, datetime) else value, source)
-        if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+        if is_number(value):
             return self._number(Decimal(str(value)), source)
         return self.failed(f"a value of type {type(value).__name__} cannot be looked up in a text")
 

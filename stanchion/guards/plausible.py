@@ -8,7 +8,7 @@ from typing import Any
 
 from stanchion.errors import UsageError
 from stanchion.guards._guardrails import ValidationResult, register_validator
-from stanchion.guards._shipped import Severity, Shipped
+from stanchion.guards._shipped import Severity, Shipped, is_number
 
 
 @register_validator(name="stanchion/plausible", data_type="all")
@@ -50,7 +50,7 @@ class Plausible(Shipped):
     def _validate(self, value: Any, metadata: dict[str, Any]) -> ValidationResult:
         if isinstance(value, date):
             return self._date(_day(value), metadata.get("today"))
-        if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+        if is_number(value):
             return self._number(Decimal(str(value)))
         return self.failed(f"a value of type {type(value).__name__} is neither a date nor a number")
 

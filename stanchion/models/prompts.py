@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from stanchion.errors import WorkflowError
 
 if TYPE_CHECKING:
-    from langchain_core.messages import BaseMessage
+    from langchain_core.messages import AnyMessage
 
 
 class Prompt(BaseModel):
@@ -60,7 +60,7 @@ class Prompt(BaseModel):
         texts = "\x00".join((self.system, self.user, self.repair))
         return hashlib.sha256(texts.encode()).hexdigest()[:12]
 
-    def opening(self, **values: str) -> list[BaseMessage]:
+    def opening(self, **values: str) -> list[AnyMessage]:
         """Return the messages that open the conversation.
 
         Args:

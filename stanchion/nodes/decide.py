@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from stanchion.context import run_context
 from stanchion.guards import check
-from stanchion.nodes.state import WorkflowState
+from stanchion.nodes.state import Node, WorkflowState
 from stanchion.verdict import Candidate, Rung, Source, Verdict
 
 UNSTATED_CONFIDENCE = 0.9  # of a model's field that passed its guards: what models say of themselves is not used
@@ -42,7 +42,7 @@ Weigh = Callable[[Source, Sequence[Candidate]], Mapping[str, Choice]]
 
 def decide(
     output: Any, *, critical: Sequence[str], accept_at: float, weigh: Weigh | None = None
-) -> Callable[[WorkflowState], dict[str, Any]]:
+) -> Node:
     """Make a node that chooses among the rungs; decides `accept` or `review`.
 
     The confidence of the whole is the product over the critical fields: an accepted value should be right in all.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from stanchion.nodes.state import WorkflowState
+from stanchion.nodes.state import Node, WorkflowState
 from stanchion.verdict import Candidate, Found, Source, Verdict
 
 Rules = Callable[[Source], Mapping[str, Found]]
@@ -14,7 +14,7 @@ Rules = Callable[[Source], Mapping[str, Found]]
 
 def extract(
     rules: Rules, *, rung: Literal["rules", "fallback"] = "rules", sure: Mapping[str, float] | None = None
-) -> Callable[[WorkflowState], dict[str, Any]]:
+) -> Node:
     """Make a node that adds what rules find as one candidate; decides `accept` or `unsure`.
 
     Args:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable
 from functools import cache
 from threading import Lock
 from typing import Any, Literal, NamedTuple
 
 from stanchion.errors import StanchionError
+from stanchion.nodes.state import Node, WorkflowState
 from stanchion.text.decode import decode, tidy, without_tags
 from stanchion.text.layout import lay_out
 from stanchion.text.pdf import read_pdf
@@ -42,7 +42,7 @@ class _Read(NamedTuple):
 
 def intake(
     *, max_chars: int = 20_000, languages: set[str] | None = None, on_language: Literal["warn", "refuse"] = "warn"
-) -> Callable[[dict[str, Any]], dict[str, Any]]:
+) -> Node:
     """Make a node that reads `state["document"]` and answers with its `source` and a `verdict`: accept or refuse.
 
     A document is `{"text": str}`, with `"boxes"` (x1, y1, x2, y2 per line) where OCR gave them;
@@ -55,7 +55,7 @@ def intake(
         on_language: what another language means; detectors err on short texts, so by default only a warning.
     """
 
-    def node(state: dict[str, Any]) -> dict[str, Any]:
+    def node(state: WorkflowState) -> dict[str, Any]:
         try:
             read = _read(state.get("document"), max_chars)
             language = _language(read.text) if languages else None

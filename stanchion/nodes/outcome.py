@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from stanchion.nodes.state import WorkflowState
+from stanchion.nodes.state import Node, WorkflowState
 from stanchion.verdict import Outcome
 
 
-def outcome() -> Callable[[WorkflowState], dict[str, Any]]:
+def outcome() -> Node:
     """Make the node in which every way through a graph ends.
 
     Returns:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 from langgraph.types import interrupt
 from pydantic import BaseModel, ConfigDict
 
 from stanchion.guards import json_schema
-from stanchion.nodes.state import WorkflowState
+from stanchion.nodes.state import Node, WorkflowState
 from stanchion.verdict import Outcome, Verdict
 
 
@@ -31,7 +30,7 @@ class ReviewAnswer(BaseModel):
     by: str = ""
 
 
-def review(output: Any, *, question: str = "Is this right?") -> Callable[[WorkflowState], dict[str, Any]]:
+def review(output: Any, *, question: str = "Is this right?") -> Node:
     """Make a node that interrupts the run until a person has answered.
 
     The question carries the reason, the proposal, what the rungs said, and the schema that an edit must fit.

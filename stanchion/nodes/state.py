@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, Protocol, TypedDict
 
 from langchain_core.messages import AnyMessage
 
@@ -41,6 +41,14 @@ class WorkflowState(TypedDict, total=False):
     output: dict[str, Any] | None
     rung: Rung | None
     outcome: Outcome
+
+
+class Node(Protocol):
+    """A synchronous LangGraph node over `WorkflowState`."""
+
+    def __call__(self, state: WorkflowState) -> dict[str, Any]:
+        """Return the keys of the state that change."""
+        ...
 
 
 def decision(state: WorkflowState) -> Decision:

@@ -46,8 +46,8 @@ def structured(prompt: Prompt, output: Any, *, name: str = "model") -> Node:
     schema = json_schema(output)
 
     async def node(state: WorkflowState) -> dict[str, Any]:
-        opening = prompt.opening(text=state["source"].text, schema=_shown(schema))
-        return await _ask(_Question(prompt, output, schema, "model", name), list(opening), state)
+        opening = prompt.opening(text=state["source"].text, schema=json.dumps(schema, ensure_ascii=False))
+        return await _ask(_Question(prompt, output, schema, "model", name), opening, state)
 
     return _with_synchronous_face(node, name)
 
@@ -145,8 +145,9 @@ def _without_claim(data: Any, schema: dict[str, Any]) -> tuple[Any, float | None
         return data, None
     claimed = data.get(CLAIMED)
     rest = {key: value for key, value in data.items() if key != CLAIMED}
-    fits = isinstance(claimed, int | float) and not isinstance(claimed, bool) and 0 <= claimed <= 1
-    return rest, float(claimed) if fits else None
+    if isinstance(claimed, bool) or not isinstance(claimed, int | float) or not 0 <= claimed <= 1:
+        return rest, None
+    return rest, float(claimed)
 
 
 def _declined(answer: AIMessage) -> bool:
@@ -173,10 +174,6 @@ def _reply(conversation: list[AnyMessage], text: str) -> list[AnyMessage]:
     if not isinstance(last, AIMessage) or not (calls := [*last.tool_calls, *last.invalid_tool_calls]):
         return [HumanMessage(text)]
     return [ToolMessage(text, tool_call_id=call["id"] or "", status="error") for call in calls]
-
-
-def _shown(schema: dict[str, Any]) -> str:
-    return json.dumps(schema, ensure_ascii=False)
 
 
 def _with_synchronous_face(node: Callable[[WorkflowState], Coroutine[Any, Any, dict[str, Any]]], name: str) -> Node:

@@ -263,7 +263,7 @@ def queue_runs(tables: Tables, rows: Iterable[dict[str, Any]]) -> None:
         tables: in the writer thread.
         rows: columns of `runs`.
     """
-    tables["runs"].insert_all(rows)
+    tables.table("runs").insert_all(rows)
 
 
 def claim(tables: Tables, run_id: str, owner: str, dead: Sequence[str], at: str) -> bool:

@@ -62,7 +62,7 @@ class Journal:
             "status": "started",
             **row,
         }
-        await self._database.write(lambda tables: tables["calls"].insert(whole))
+        await self._database.write(lambda tables: tables.table("calls").insert(whole))
 
     async def ended(self, call_id: str, row: dict[str, Any]) -> None:
         """Record how a call ended; returns once that is on disk.
@@ -71,4 +71,4 @@ class Journal:
             call_id: as given to `started`.
             row: status, answer or error, tokens, money and times.
         """
-        await self._database.write(lambda tables: tables["calls"].update(call_id, row))
+        await self._database.write(lambda tables: tables.table("calls").update(call_id, row))

@@ -68,7 +68,7 @@ def _migrations() -> Migrations:
 
 def m001_ledger(db: Tables) -> None:
     """Create the ledger: runs, steps, calls, verdicts, reviews."""
-    db["runs"].create(
+    db.table("runs").create(
         {
             "id": str,
             "workflow": str,
@@ -94,9 +94,9 @@ def m001_ledger(db: Tables) -> None:
         pk="id",
         not_null={"workflow", "reference", "version", "model", "input_id", "status", "created_at"},
     )
-    db["runs"].create_index(["status", "created_at"])
-    db["runs"].create_index(["workflow", "created_at"])
-    db["steps"].create(
+    db.table("runs").create_index(["status", "created_at"])
+    db.table("runs").create_index(["workflow", "created_at"])
+    db.table("steps").create(
         {
             "run_id": str,
             "task_id": str,  # LangGraph's: the same when a step is executed again from the same checkpoint
@@ -114,7 +114,7 @@ def m001_ledger(db: Tables) -> None:
         not_null={"node", "attempts", "started_at"},
         foreign_keys=[("run_id", "runs", "id")],
     )
-    db["calls"].create(
+    db.table("calls").create(
         {
             "id": str,
             "run_id": str,
@@ -140,8 +140,8 @@ def m001_ledger(db: Tables) -> None:
         not_null={"run_id", "task_id", "node", "key", "model", "status", "started_at"},
         foreign_keys=[("run_id", "runs", "id")],
     )
-    db["calls"].create_index(["run_id", "task_id", "key"])
-    db["verdicts"].create(
+    db.table("calls").create_index(["run_id", "task_id", "key"])
+    db.table("verdicts").create(
         {
             "run_id": str,
             "task_id": str,
@@ -155,7 +155,7 @@ def m001_ledger(db: Tables) -> None:
         not_null={"node", "decision"},
         foreign_keys=[("run_id", "runs", "id")],
     )
-    db["reviews"].create(
+    db.table("reviews").create(
         {
             "id": str,
             "run_id": str,
@@ -174,5 +174,5 @@ def m001_ledger(db: Tables) -> None:
         not_null={"run_id", "interrupt_id", "node", "status", "asked_at"},
         foreign_keys=[("run_id", "runs", "id")],
     )
-    db["reviews"].create_index(["run_id", "interrupt_id"], unique=True)
-    db["reviews"].create_index(["status", "asked_at"])
+    db.table("reviews").create_index(["run_id", "interrupt_id"], unique=True)
+    db.table("reviews").create_index(["status", "asked_at"])
