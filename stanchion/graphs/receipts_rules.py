@@ -7,179 +7,16 @@ total and adds up what speaks for each (`SIGNALS`, `WEIGHTS`); to teach it somet
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
-from functools import cached_property
-from itertools import pairwise
 from math import exp
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
+from stanchion.graphs.receipts_page import LARGEST_ROUNDING, Page, Reading
 from stanchion.text.dates import SeenDate, find_dates
-from stanchion.text.money import SeenAmount, find_amounts
 from stanchion.text.names import find_address, find_company
 from stanchion.verdict import Evidence, Found, Source
-
-LONGEST_RECEIPT = 20_000
-"""Characters of a document that the rules read; the longest receipt in the development data has a fifth of that."""
-
-LONGEST_LABEL = 80
-"""Characters before an amount that may name it."""
-
-_TOTAL = r"t[o0ae]t[ae][l1i]|\bttl\b|jum[l1]ah|\bt ?l\b"
-_AMOUNT = r"amo?u?n?t"
-_GST = r"(?:gst|g\.s\.t|tax|sst|vat)"
-
-LABELS: tuple[tuple[str, str], ...] = (
-    ("quantity", r"qty|quantity|item count|no\.? of|(?:total|of) (?:items?|pcs|units?)\b|points?|\bpts\b"),
-    ("saving", r"sav(?:ing|ed)|you save|member price"),
-    ("final", rf"after (?:adj|round|disc)|(?:{_TOTAL})(?: \w+)?[^a-z]*round|round.?d (?:{_TOTAL})"),
-    ("rounding", r"r[o0]und|\brnd|bundaran|pelarasan|\b5 ?sen"),
-    ("change", r"chang|baki\b|\bbalance(?! due)|kembali|\bchg\b"),
-    ("final", rf"(?:net+|grand|final|bill) (?:{_TOTAL}|{_AMOUNT})|balance due"),
-    ("final", rf"(?:{_TOTAL}|{_AMOUNT}).*(?:payable|\bdue|to pay|to be paid)|(?:{_TOTAL}) pay"),
-    ("before_tax", rf"(?:exc|before|w/o|without)[a-z]*\.?[^a-z]*(?:of )?{_GST}|taxable|exclu|excl\b|supplies"),
-    ("discount", r"disc|\bless\b|voucher|rebate|promo|offer"),
-    ("subtotal", rf"sub.?(?:{_TOTAL})|gross|s/t[o0]tal"),
-    ("inclusive", rf"(?:inc|with|w/)[a-z]*\.?[^a-z]*(?:of )?{_GST}|{_GST} inc"),
-    ("tax", rf"\b{_GST}\b|service charge|serv(?:ice)? chg"),
-    ("cash", r"cash|tender|tunai|receiv|bayar|\bpaid|payment|deposit|accept|insert"),
-    ("card", r"visa|master|\bcard\b|credit|debit|amex|\bedc\b|\bmcard|\bnets\b|\bpay\b|e.?wallet|t(?:ouch)?.?n.?go"),
-    ("total", rf"{_TOTAL}|\bdue\b|{_AMOUNT}|\bnet\b"),
-)
-"""What a label means, by the first pattern that fits it in lower case."""
-
-_LABELS = tuple((kind, re.compile(pattern)) for kind, pattern in LABELS)
-_SUMMARY = re.compile(rf"{_GST} *(?:summary|analysis|rate)|summary|tax code|{_AMOUNT} ?\(rm\) +{_GST} ?\(rm\)", re.I)
-_WORD = re.compile(r"[a-z]{3}", re.I)
-_LETTERS = re.compile(r"[a-z]{2}", re.I)
-_LARGEST_ROUNDING = Decimal("0.05")
-
-
-class Reading(NamedTuple):
-    """One amount on the page and what its surroundings call it.
-
-    Args:
-        value: the amount, without a sign.
-        seen: the amount as it stands, with its place.
-        kind: the kind of its label (`LABELS`), or an empty text.
-        above: whether that label stands alone on a row above.
-        row: number of its row from the top.
-        summary: whether it stands below the heading of a tax summary.
-    """
-
-    value: Decimal
-    seen: SeenAmount
-    kind: str
-    above: bool
-    row: int
-    summary: bool
-
-
-class Page:
-    """A receipt's amounts, read once for all rules.
-
-    Args:
-        text: the document.
-    """
-
-    def __init__(self, text: str) -> None:
-        self.text = text[:LONGEST_RECEIPT]
-        self.readings = list(_readings(self.text))
-        self.times = Counter(reading.value for reading in self.readings)
-
-    def values(self, *kinds: str) -> list[Decimal]:
-        """The values that carry a label of these kinds, in the order in which they stand."""
-        return [reading.value for reading in self.readings if reading.kind in kinds]
-
-    def best_reading(self, value: Decimal) -> Reading:
-        """Where a value stands with the label that says most, the last of several."""
-        order = ("final", "inclusive", "total", "subtotal", "card", "cash")
-        here = [reading for reading in self.readings if reading.value == value]
-        return min(reversed(here), key=lambda r: (r.above, order.index(r.kind) if r.kind in order else len(order)))
-
-    @cached_property
-    def roundings(self) -> set[Decimal]:
-        """By how much the total was rounded; the sign is as often misprinted as printed, so it is left out."""
-        return {value for value in self.values("rounding") if value}
-
-    @cached_property
-    def cash_less_change(self) -> set[Decimal]:
-        """What was paid in cash less what was given back."""
-        return {paid - back for paid in self.values("cash", "card") for back in self.values("change")}
-
-    @cached_property
-    def rounded(self) -> set[Decimal]:
-        """Totals on the page after the rounding on the page."""
-        totals = self.values("total", "inclusive", "subtotal", "final")
-        both = {total + step for total in totals for r in self.roundings for step in (r, -r)}
-        return {value for value in both if value % _LARGEST_ROUNDING == 0}
-
-    @cached_property
-    def with_tax(self) -> set[Decimal]:
-        """Amounts before tax with a tax on the page added."""
-        taxes = [tax for tax in self.values("tax") if tax]
-        return {net + tax for net in self.values("before_tax", "subtotal", "total") for tax in taxes}
-
-    @cached_property
-    def summary_sums(self) -> set[Decimal]:
-        """Two neighbours in the tax summary, amount and tax, added up."""
-        summary = [reading for reading in self.readings if reading.summary]
-        return {a.value + b.value for a, b in pairwise(summary) if a.row == b.row and b.value}
-
-    @cached_property
-    def largest(self) -> Decimal:
-        """The largest amount with a total's label, or of all where there is none."""
-        totals = self.values("final", "inclusive", "total", "subtotal")
-        return max(totals or self.times, default=Decimal(0))
-
-    @cached_property
-    def kinds(self) -> dict[Decimal, set[str]]:
-        """Per value, the kinds of the labels that it carries; `above:` before one that stands on a row above."""
-        kinds: dict[Decimal, set[str]] = {}
-        for reading in self.readings:
-            where = "above:" if reading.above else "summary:" if reading.summary else ""
-            kinds.setdefault(reading.value, set()).add(where + reading.kind)
-        return kinds
-
-
-def _readings(text: str) -> Iterator[Reading]:
-    start, waiting, summary = 0, "", False
-    for row, line in enumerate(text.split("\n")):
-        amounts = find_amounts(line)
-        summary = summary or (not amounts and _SUMMARY.search(line) is not None)
-        end, kind, above = 0, waiting, bool(waiting)
-        for amount in amounts:
-            if _LETTERS.search(own := line[end : amount.start]):
-                kind, above = kind_of(own), False
-            value = abs(amount.value)
-            meant = "final" if kind == "rounding" and value > _LARGEST_ROUNDING else kind
-            placed = amount._replace(start=amount.start + start, end=amount.end + start)
-            yield Reading(value, placed, meant, above, row, summary)
-            end = amount.end
-        if amounts or _WORD.search(line):
-            heading = line.count("  ") > 1  # of a table: it names its columns, not the next amount
-            waiting = "" if amounts or heading else kind_of(line)
-        start += len(line) + 1
-
-
-def kind_of(label: str) -> str:
-    """Say what a label means; of several columns, the last that means something.
-
-    Args:
-        label: the text beside an amount; only its last `LONGEST_LABEL` characters count.
-
-    Returns:
-        One of the kinds in `LABELS`, or an empty text.
-    """
-    columns = label[-LONGEST_LABEL:].lower().split("  ")
-    for column in reversed(columns):
-        for kind, pattern in _LABELS:
-            if pattern.search(column):
-                return kind
-    return ""
-
 
 _Signal = Callable[[Page, Decimal], bool]
 
@@ -209,14 +46,14 @@ SIGNALS: dict[str, _Signal] = {
     "cash less change": lambda page, value: value in page.cash_less_change,
     "after rounding": lambda page, value: value in page.rounded,
     "before rounding": lambda page, value: any(
-        value + step in page.times for r in page.roundings for step in (r, -r) if value % _LARGEST_ROUNDING
+        value + step in page.times for r in page.roundings for step in (r, -r) if value % LARGEST_ROUNDING
     ),
     "with tax": lambda page, value: value in page.with_tax,
     "summary sum": lambda page, value: value in page.summary_sums,
     "largest": lambda page, value: value == page.largest,
     "twice": lambda page, value: page.times[value] >= 2,
     "three times": lambda page, value: page.times[value] >= 3,
-    "ends in 5 sen": lambda _, value: value % _LARGEST_ROUNDING == 0,
+    "ends in 5 sen": lambda _, value: value % LARGEST_ROUNDING == 0,
     "last final": lambda page, value: value in page.values("final")[-1:],
     "last total": lambda page, value: value in page.values("final", "inclusive", "total")[-1:],
 }
@@ -271,20 +108,44 @@ def chances(log_odds: Mapping[_Value, float]) -> dict[_Value, float]:
     return {value: (1 - LEFT_OVER) * weight / whole for value, weight in weights.items()}
 
 
-def total_log_odds(page: Page) -> dict[Decimal, float]:
-    """Weigh every amount on the page as the total.
+def _rounded_by_another_name(page: Page, value: Decimal) -> bool:
+    """Whether an amount within a rounding of this one is plainly called the total."""
+    return any(0 < abs(total - value) <= LARGEST_ROUNDING for total in page.values("total"))
+
+
+def _discounted(page: Page, value: Decimal) -> bool:
+    """Whether a larger amount is called a total, as before a discount."""
+    return any(total > value + LARGEST_ROUNDING for total in page.values("subtotal", "inclusive", "total", "final"))
+
+
+DOUBTS: dict[str, tuple[_Signal, float]] = {
+    "another total before rounding": (_rounded_by_another_name, 0.8),
+    "a larger total before a discount": (_discounted, 0.8),
+}
+"""What makes even a clear winner doubtful, and how often it is right all the same."""
+
+
+def elect_total(page: Page, voices: Mapping[Decimal, float] | None = None) -> tuple[Decimal, float] | None:
+    """Let every amount on the page stand for the total.
 
     Args:
         page: the receipt.
+        voices: log odds that others give to amounts; amounts that are not on the page stand with these alone.
 
     Returns:
-        Per amount above zero and without its sign, the sum of the weights of the signals that hold for it.
+        The likeliest amount, without its sign, and the probability that it is right; None where there is no amount.
     """
-    return {
-        value: sum(WEIGHTS[name] for name, holds in SIGNALS.items() if holds(page, value))
-        for value in page.times
-        if value > 0
-    }
+    log_odds = dict(voices or {})
+    for value in page.times:
+        if value:
+            signals = sum(WEIGHTS[name] for name, holds in SIGNALS.items() if holds(page, value))
+            log_odds[value] = log_odds.get(value, 0.0) + signals
+    if not log_odds:
+        return None
+    value, confidence = max(chances(log_odds).items(), key=lambda item: item[1])
+    for holds, factor in DOUBTS.values():
+        confidence *= factor if holds(page, value) else 1
+    return value, confidence
 
 
 def quick(source: Source) -> dict[str, Found]:
@@ -317,7 +178,7 @@ def _read(page: Page, total: Found | None) -> dict[str, Found]:
     found = {
         "company": find_company(page.text),
         "address": find_address(page.text),
-        "date": find_date(page.text),
+        "date": _date(page.text),
         "currency": _currency(page.text),
         "total": total,
         **_parts(page, Decimal(total.value) if total else None),
@@ -327,13 +188,13 @@ def _read(page: Page, total: Found | None) -> dict[str, Found]:
 
 def _total(page: Page, *, labelled: bool = False) -> Found | None:
     """The amount for which most speaks; where it must be labelled, only if its own row calls it the total."""
-    likely = chances(total_log_odds(page))
-    if not likely:
+    elected = elect_total(page)
+    if elected is None:
         return None
-    value = max(likely, key=likely.__getitem__)
+    value, confidence = elected
     if labelled and page.kinds[value].isdisjoint({"final", "inclusive", "total"}):
         return None
-    return _found(page.best_reading(value), likely[value], reasons(page, value))
+    return _found(page.best_reading(value), confidence, reasons(page, value))
 
 
 def reasons(page: Page, value: Decimal) -> str:
@@ -361,47 +222,41 @@ _DAY = re.compile(r"dat[ea]|tarikh|\btkh\b|issued")
 _TIME = re.compile(r"\W{1,6}(?:\w{2,4}\W{1,3})?\d{1,2}[:;.]\d\d")
 
 
-def find_date(text: str) -> Found | None:
-    """Find the day of purchase: labelled, beside a time or first on the page, day before month.
-
-    Args:
-        text: the document.
-
-    Returns:
-        The date in ISO form, or None where the text has none.
-    """
-    seen = find_dates(text[:LONGEST_RECEIPT])
-    if not seen:
+def _date(text: str) -> Found | None:
+    seen = find_dates(text)
+    elected = elect_date(text, seen)
+    if elected is None:
         return None
-    log_odds = date_log_odds(text, seen)
-    value = max(log_odds, key=log_odds.__getitem__)
+    value, confidence = elected
     here = max((item for item in seen if item.value == value), key=lambda item: _points(text, item))
-    note = (
-        ("labelled as the date" if _points(text, here) >= 2 else "likeliest date") if len(log_odds) > 1 else "only date"
-    )
     return Found(
         value=value.isoformat(),
-        confidence=chances(log_odds)[value],
+        confidence=confidence,
         evidence=Evidence(start=here.start, end=here.end),
-        note=note + (", day before month" if here.ambiguous else ""),
+        note=("only date" if len(seen) == 1 else "likeliest date") + (", day before month" if here.ambiguous else ""),
     )
 
 
-def date_log_odds(text: str, seen: list[SeenDate]) -> dict[date, float]:
-    """Weigh every date in the text as the day of purchase.
+def elect_date(
+    text: str, seen: Sequence[SeenDate], voices: Mapping[date, float] | None = None
+) -> tuple[date, float] | None:
+    """Let every date in the text stand for the day of purchase: labelled, beside a time or first on the page.
 
     Args:
         text: the document.
-        seen: its dates (`find_dates`).
+        seen: the dates in it (`find_dates`).
+        voices: log odds that others give to dates; a date that is not in the text stands with these alone.
 
     Returns:
-        Per date, log odds.
+        The likeliest date and the probability that it is right; None where there is no date.
     """
-    log_odds: dict[date, float] = {}
+    odds: dict[date, float] = {}
     for index, item in enumerate(seen):
-        odds = 2.0 + _points(text, item) + (0.5 if index == 0 else 0.0)
-        log_odds[item.value] = max(odds, log_odds.get(item.value, odds))
-    return log_odds
+        here = 2.0 + _points(text, item) + (0.5 if index == 0 else 0.0)
+        odds[item.value] = max(here, odds.get(item.value, here))
+    for value, voice in (voices or {}).items():
+        odds[value] = odds.get(value, 0.0) + voice
+    return max(chances(odds).items(), key=lambda item: item[1], default=None)
 
 
 def _points(text: str, seen: SeenDate) -> int:
@@ -443,7 +298,7 @@ def _parts(page: Page, total: Decimal | None) -> dict[str, Found]:
     taxes = [r for r in page.readings if r.value and (r.kind == "tax" or r.summary)]
     for net in nets if total is not None else ():
         for tax in taxes:
-            if tax.value < net.value and abs(net.value + tax.value - (total or 0)) <= _LARGEST_ROUNDING:
+            if tax.value < net.value and abs(net.value + tax.value - (total or 0)) <= LARGEST_ROUNDING:
                 note = "subtotal and tax add up to the total"
                 return {"subtotal": _found(net, 0.9, note), "tax": _found(tax, 0.9, note)}
     labelled = [r for r in page.readings if r.kind == "subtotal" and not r.above]

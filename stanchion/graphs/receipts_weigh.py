@@ -6,12 +6,13 @@ voice (`MODEL`), not a veto. A value that only the model knows stands too, far b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any
 
-from stanchion.graphs.receipts_rules import Page, chances, date_log_odds, reasons, total_log_odds
+from stanchion.graphs.receipts_page import Page
+from stanchion.graphs.receipts_rules import elect_date, elect_total, reasons
 from stanchion.nodes.decide import Choice
 from stanchion.text.dates import find_dates, parse_date
 from stanchion.text.money import parse_money
@@ -20,7 +21,7 @@ from stanchion.verdict import Candidate, Rung, Source
 MODEL = 2.4
 """What a model's word for a value counts, in log odds; fitted by benchmarks/receipts_fit.py."""
 
-NOT_ON_PAGE = -5.0
+NOT_ON_PAGE = -2.5
 """Log odds of a value that stands nowhere on the page: models invent more often than OCR loses."""
 
 TRUST = {"company": 0.83}
@@ -31,8 +32,6 @@ UNMEASURED_TRUST = 0.7
 
 CENT = Decimal("0.01")
 LARGEST = Decimal(10**12)
-
-_Value = TypeVar("_Value", bound=Hashable)
 
 
 def weigh(source: Source, candidates: Sequence[Candidate]) -> dict[str, Choice]:
@@ -55,11 +54,14 @@ def _model(candidates: Sequence[Candidate]) -> Candidate | None:
 
 
 def _date(source: Source, candidates: Sequence[Candidate]) -> Choice:
-    """Let every date on the page stand for the day of purchase, and the model's too."""
+    """Elect the day of purchase; a model that swapped day and month of a date on the page has no voice."""
     model = _model(candidates)
     said = as_date(model.output.get("date")) if model else None
-    on_page = date_log_odds(source.text, find_dates(source.text))
-    elected = _elect(on_page, said)
+    seen = find_dates(source.text)
+    on_page = {item.value for item in seen}
+    swapped = said is not None and any(item.ambiguous and _swap(item.value) == said for item in seen)
+    voices = {said: _voice(said in on_page)} if said and (said in on_page or not swapped) else {}
+    elected = elect_date(source.text, seen, voices)
     if elected is None:
         return Choice(confidence=0.0, reason="No date on the page.")
     value, confidence = elected
@@ -72,11 +74,11 @@ def _date(source: Source, candidates: Sequence[Candidate]) -> Choice:
 
 
 def _total(source: Source, candidates: Sequence[Candidate]) -> Choice:
-    """Let every amount on the page stand for the total, and the model's too."""
+    """Elect the total."""
     model = _model(candidates)
     said = as_money(model.output.get("total")) if model else None
     page = Page(source.text)
-    elected = _elect(total_log_odds(page), abs(said) if said else None)
+    elected = elect_total(page, {abs(said): _voice(abs(said) in page.times)} if said else None)
     if elected is None:
         return Choice(confidence=0.0, reason="No amount on the page.")
     size, confidence = elected
@@ -90,12 +92,13 @@ def _total(source: Source, candidates: Sequence[Candidate]) -> Choice:
     )
 
 
-def _elect(on_page: Mapping[_Value, float], said: _Value | None) -> tuple[_Value, float] | None:
-    """The likeliest value and its probability, with the model's voice counted."""
-    log_odds = dict(on_page)
-    if said is not None:
-        log_odds[said] = log_odds.get(said, NOT_ON_PAGE) + MODEL
-    return max(chances(log_odds).items(), key=lambda item: item[1], default=None)
+def _voice(on_page: bool) -> float:
+    return MODEL + (0.0 if on_page else NOT_ON_PAGE)
+
+
+def _swap(day: date) -> date:
+    """The same date with day and month exchanged; both are at most 12."""
+    return day.replace(day=day.month, month=day.day)
 
 
 def _other(field: str, candidates: Sequence[Candidate]) -> Choice:

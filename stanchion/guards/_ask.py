@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 from stanchion.guards._guardrails import FailResult, PassResult, ValidationResult, Validator
@@ -38,21 +39,33 @@ def ask(validator: Validator, value: Any, keys: Keys, metadata: Mapping[str, Any
         neither a pass nor a fail).
     """
     guard = validator.rail_alias
-    missing = [key for key in validator.required_metadata_keys if key not in metadata]
-    if missing:
-        return Saying(failed(guard, keys, f"needs the metadata {missing[0]!r}, which was not given"))
+    for key in validator.required_metadata_keys:
+        if key not in metadata:
+            return Saying(failed(guard, keys, f"needs the metadata {key!r}, which was not given"))
     try:
         result = validator.validate(value, dict(metadata))
     except Exception as error:
         return Saying(failed(guard, keys, f"{guard} raised {type(error).__name__}"))
     if isinstance(result, PassResult):
-        return Saying(Check(guard=guard, path=path_text(keys), status="pass", evidence=_evidence(result)))
+        return Saying(_passed(guard, path_text(keys), _evidence(result)))
     if isinstance(result, FailResult):
         fix = result.fix_value if validator.on_fail_descriptor == "fix" else None
         return Saying(_refusal(guard, keys, result), fix)
     if inspect.iscoroutine(result):
         result.close()  # it will never be awaited
     return Saying(failed(guard, keys, f"{guard} returned {type(result).__name__}, neither a pass nor a fail"))
+
+
+def _passed(guard: str, path: str, evidence: Evidence | None) -> Check:
+    if evidence is None:
+        return _plain_pass(guard, path)
+    return Check(guard=guard, path=path, status="pass", evidence=evidence)
+
+
+@lru_cache(maxsize=256)
+def _plain_pass(guard: str, path: str) -> Check:
+    """Most checks are this one, and a check is immutable, so it is made once and shared."""
+    return Check(guard=guard, path=path, status="pass")
 
 
 def _refusal(guard: str, keys: Keys, result: FailResult) -> Check:
@@ -65,7 +78,9 @@ def _status(result: FailResult) -> Literal["warn", "fail"]:
 
 
 def _evidence(result: ValidationResult) -> Evidence | None:
-    match (result.metadata or {}).get("evidence"):
+    if result.metadata is None:
+        return None
+    match result.metadata.get("evidence"):
         case (int(start), int(end)) if 0 <= start <= end:
             return Evidence(start=start, end=end)
     return None

@@ -94,11 +94,15 @@ def json_schema(output_type: Any) -> dict[str, Any]:
 
 
 def _planned(output_type: Any) -> Place:
+    return _planned_class(output_type) if isinstance(output_type, type) else _plan(output_type)
+
+
+def _plan(output_type: Any) -> Place:
     _model_of(output_type)
-    return _planned_model(output_type) if isinstance(output_type, type) else plan(output_type)
+    return plan(output_type)
 
 
-_planned_model = lru_cache(maxsize=256)(plan)
+_planned_class = lru_cache(maxsize=256)(_plan)
 
 
 def _model_of(output_type: Any) -> type[BaseModel]:

@@ -49,6 +49,9 @@ _SHAPES = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 
+_SIGNS = frozenset({"Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm", "Sk", "Zs"})
+"""Unicode's kinds of punctuation, mathematical and modifying signs, and blanks; emoji are none of them."""
+
 _DATES = frozenset({date.min, date(1900, 1, 1), date(1970, 1, 1), date.max})
 """Where calendars and computers begin and end."""
 
@@ -88,4 +91,4 @@ def _is_placeholder(text: str) -> bool:
     bare = text.strip("\"'` ")
     if bare in _WORDS or bare.casefold() in _PHRASES or _SHAPES.fullmatch(bare):
         return True
-    return all(unicodedata.category(character)[0] in "PZ" for character in bare) or set(bare) <= set("-_=+~^|")
+    return all(unicodedata.category(character) in _SIGNS for character in bare)

@@ -24,7 +24,8 @@ QUEUE_BATCH = 200
 _RUNS = """
     SELECT runs.*,
         (SELECT count(*) FROM calls WHERE run_id = runs.id) AS calls,
-        (SELECT CASE WHEN sum(status = 'answered' AND cost_usd IS NULL) > 0 THEN NULL ELSE decimal_sum(cost_usd) END
+        (SELECT CASE WHEN sum(status = 'answered' AND cost_usd IS NULL) > 0 THEN NULL
+            ELSE coalesce(decimal_sum(cost_usd), '0') END
          FROM calls WHERE run_id = runs.id) AS cost_usd
     FROM runs
 """
@@ -76,7 +77,7 @@ class Ledger:
         wanted = {"workflow": workflow, "status": status, "outcome": outcome}
         conditions = {name: value for name, value in wanted.items() if value is not None}
         where = "WHERE " + " AND ".join(f"{name} = ?" for name in conditions) if conditions else ""
-        return self._runs(f"{where} ORDER BY created_at DESC, id DESC LIMIT ?", [*conditions.values(), limit])
+        return self._runs(f"{where} ORDER BY created_at DESC, rowid DESC LIMIT ?", [*conditions.values(), limit])
 
     def runs_of(self, run_ids: Sequence[str]) -> list[Run]:
         """Return these runs, in this order.
@@ -101,7 +102,7 @@ class Ledger:
         return self._runs(
             f"""WHERE (status IN ('queued', 'running') OR status = 'waiting' AND EXISTS (
                 SELECT 1 FROM reviews WHERE run_id = runs.id AND status = 'answered' AND resumed_at IS NULL))
-                {condition} ORDER BY created_at, id""",
+                {condition} ORDER BY created_at, rowid""",
             parameters,
         )
 
@@ -143,7 +144,7 @@ class Ledger:
         where = "WHERE " + " AND ".join(f"{name} = ?" for name in wanted) if wanted else ""
         rows = self.database.read(
             f"""SELECT reviews.*, runs.workflow, runs.input_id FROM reviews JOIN runs ON runs.id = reviews.run_id
-                {where} ORDER BY asked_at, reviews.id LIMIT ?""",
+                {where} ORDER BY asked_at, reviews.rowid LIMIT ?""",
             [*wanted.values(), limit],
         )
         return [Review(**row) for row in rows]

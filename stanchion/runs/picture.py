@@ -192,10 +192,11 @@ class _Layout:
 
 def _arrange(names: Sequence[str], edges: Sequence[_Edge]) -> _Layout:
     loops = [edge for edge in edges if edge.source == edge.target]
-    order, back = _depth_first(names, edges)
-    down = [edge for edge in edges if edge not in back and edge not in loops]
+    others = [edge for edge in edges if edge.source != edge.target]
+    order, back = _depth_first(names, others)
+    down = [edge for edge in others if edge not in back]
     layers = _layers(order, down)
-    layout = _Layout(_node_slots(order, layers, loops), [], [], [edge for edge in edges if edge in back], loops)
+    layout = _Layout(_node_slots(order, layers, loops), [], [], [edge for edge in others if edge in back], loops)
     layout.ranks = [[] for _ in range(2 * max(layers.values()) + 1)]
     for slot in layout.nodes.values():
         layout.ranks[slot.rank].append(slot)
@@ -211,7 +212,7 @@ def _depth_first(names: Sequence[str], edges: Iterable[_Edge]) -> tuple[list[str
     """Walk the graph from its start.
 
     Returns:
-        The nodes, so that every edge leads forward but the second: those that close a cycle of two nodes or more.
+        The nodes in an order in which every edge leads forward, but for those returned beside it: they close a cycle.
     """
     leaving: dict[str, list[_Edge]] = defaultdict(list)
     for edge in edges:
@@ -229,8 +230,7 @@ def _depth_first(names: Sequence[str], edges: Iterable[_Edge]) -> tuple[list[str
                 back.add(step)
             elif step.target not in finished:
                 walk[step.target] = iter(leaving[step.target])
-    loops = {edge for edge in back if edge.source == edge.target}
-    return list(reversed(finished)), back - loops
+    return list(reversed(finished)), back
 
 
 def _layers(order: Sequence[str], down: Iterable[_Edge]) -> dict[str, int]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import islice, permutations
+from itertools import islice, combinations
 from typing import Literal
 
 from stanchion.text.money import parse_money
@@ -32,7 +32,7 @@ _PRICE_AT_END = re.compile(
 _NUMBER = re.compile(rf"(?:{_CURRENCY})?(\d{{0,5}}[.,]\d{{1,4}}|\d{{1,4}})(?:PCS?|KG|EA|UNITS?|L)?", re.I)
 _TIMES = re.compile(rf"(?:(?<=[\d\s])|^)[xX×*@](?=\s|\d|{_CURRENCY})")
 _CODE = re.compile(r"\W{0,2}\d[\d-]{2,}\W{0,2}|\d{1,3}\.|\W{0,2}(?:SR|ZR|S|Z|RM|PCS?|UNITS?)\W?|\W+", re.I)
-_WORD = re.compile(r"[^\W\d_]{3}")
+_WORD = re.compile(r"(?<![^\W_])[^\W\d_]{3,40}(?!\w)")
 
 _COLUMN = re.compile(
     r"\b(?:(?P<quantity>QTY|QUANTITY|QNTY|QTE|MENGE|CANT)|(?P<unit>U[/\\.]?P(?:RICE)?|UNIT PRICE|S?/?PRICE|P\.U|PREIS|RATE)"
@@ -85,6 +85,8 @@ def find_items(text: str) -> Found | None:
     below = _names_stand_below(rows, priced)
     columns = next((_columns(text[row.start : row.end]) for row in rows if row.kind == "head"), [])
     items = [_item(index, rows, columns, below) for index in priced]
+    if not all(item["name"] for item in items):
+        return None
     explained = all(item["unit_price"] is not None for item in items)
     return Found(
         value=items,
@@ -101,7 +103,7 @@ def _rows(text: str) -> Iterator[_Row]:
         row = _row(match.group().rstrip(), match.start())
         if row.kind == "end" and prices:
             return
-        prices = prices or row.kind == "priced"
+        prices = prices or row.total != 0
         yield row
 
 
@@ -144,8 +146,11 @@ def _read(text: str) -> tuple[str, Decimal | None, tuple[Decimal, ...]]:
         if number is not None:
             after.append(number)
     lead = None
-    while tokens and (_CODE.fullmatch(tokens[0]) or (lead is None and _number(tokens[0]) is not None)):
-        lead = _number(tokens.pop(0)) if lead is None else lead
+    while tokens and ((number := _number(tokens[0])) is not None or _CODE.fullmatch(tokens[0])):
+        if number is not None and lead is not None:
+            break
+        lead = number if number is not None else lead
+        tokens.pop(0)
     return " ".join(tokens).strip(" *"), lead, tuple(reversed(after))
 
 
@@ -163,11 +168,11 @@ def _added_up(rows: Sequence[_Row]) -> list[int]:
         if row.kind == "priced":
             priced.append(index)
             running += row.total
-        elif row.kind == "adjustment":
-            adjustments.append(row.total)
-        elif row.kind == "sum" and row.total > 0 and len(confirmed) < len(priced):
-            if any(abs(running + adjustment - row.total) <= TOLERANCE for adjustment in adjustments[-4:] + [Decimal(0)]):
+        elif row.kind in ("sum", "adjustment") and row.total > 0:
+            if any(abs(running + adjustment - row.total) <= TOLERANCE for adjustment in adjustments):
                 confirmed = list(priced)
+            if row.kind == "adjustment":
+                adjustments = [*adjustments[:3], row.total]
     return confirmed
 
 
@@ -206,15 +211,18 @@ def _all_numbers(*rows: _Row) -> list[Decimal]:
 def _quantity_and_unit(
     numbers: Sequence[Decimal], total: Decimal, columns: Sequence[str]
 ) -> tuple[Decimal, Decimal] | None:
-    """Two numbers whose product is the total: the whole one is the quantity, or the one that the head names first."""
-    for one, other in permutations(numbers, 2):
+    """Two numbers whose product is the total; the one with decimals, or the one that the head says, is the price."""
+    unit_first = "unit" in columns and "quantity" in columns[columns.index("unit") :]
+    for one, other in combinations(numbers, 2):
         if one and abs(one * other - total) <= TOLERANCE:
-            whole, other_whole = one == one.to_integral_value(), other == other.to_integral_value()
-            unit_first = "unit" in columns and "quantity" in columns[columns.index("unit") :]
-            if (whole, other_whole) in ((False, True), ) or (whole == other_whole and unit_first):
-                return other, one
-            return one, other
-    return (Decimal(1), total) if total in numbers else None
+            if _has_decimals(one) == _has_decimals(other):
+                return (other, one) if unit_first else (one, other)
+            return (other, one) if _has_decimals(one) else (one, other)
+    return (Decimal(1), total) if total in numbers or Decimal(1) in numbers else None
+
+
+def _has_decimals(number: Decimal) -> bool:
+    return "." in str(number)
 
 
 def _as_json(name: str, quantity: Decimal | None, unit: Decimal | None, total: Decimal) -> dict[str, str | None]:

@@ -212,7 +212,7 @@ def _repaired(text: str) -> Any:
         checked = _strict(json.dumps(value, allow_nan=False))
     except Unparseable:
         raise
-    except Exception:  # json_repair raises what it happens to, such as AssertionError on '[{"a":1, ]:{'
+    except Exception:  # json_repair asserts what hostile text breaks, such as '[{"a":1, [”```json['
         checked = None
     if not isinstance(checked, dict if text[0] == "{" else list):
         raise Unparseable("The answer is broken JSON and cannot be repaired.")

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from langchain_openai import ChatOpenAI
-from openai import APIConnectionError, BadRequestError, InternalServerError
+from openai import APIConnectionError, APITimeoutError, BadRequestError, InternalServerError
 
 from stanchion.errors import UsageError
 from stanchion.testing import OpenAIServer, Reply, read_log
@@ -131,13 +131,12 @@ def test_requests_are_remembered_without_secrets() -> None:
 
 
 def test_a_hundred_connections_are_held_and_released_together() -> None:
-    """`hold`, `wait_for` and `release` order events without sleeping, for 100 clients at once."""
+    """`wait_for` knows when all have asked, and `release` lets all go, for 100 clients at once."""
 
     async def ask(server: OpenAIServer) -> list[str]:
         model = chat(server.url)
         calls = [asyncio.create_task(model.ainvoke(f"question {number}")) for number in range(100)]
         assert await asyncio.to_thread(server.wait_for, 100)
-        assert not any(call.done() for call in calls)
         server.release()
         return [message.text for message in await asyncio.gather(*calls)]
 
@@ -145,6 +144,16 @@ def test_a_hundred_connections_are_held_and_released_together() -> None:
         server.hold()
         assert asyncio.run(ask(server)) == ["yes"] * 100
         assert len({request.prompt for request in server.requests}) == server.count == 100
+
+
+def test_a_held_reply_does_not_come() -> None:
+    """A client waits for a held reply until its own patience ends; after `release`, replies come again."""
+    with OpenAIServer(["held", "free"]) as server:
+        server.hold()
+        with pytest.raises(APITimeoutError):
+            chat(server.url, timeout=0.3).invoke("a")
+        server.release()
+        assert chat(server.url).invoke("b").text == "free"
 
 
 def test_waiting_for_requests_that_do_not_come_ends() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -86,7 +88,13 @@ def test_a_message_in_the_script_is_copied_not_changed() -> None:
 
 def test_each_of_many_threads_gets_an_answer_of_its_own() -> None:
     """No answer is lost or given twice when threads share a model."""
-    model = ScriptedModel([str(number) for number in range(200)])
+
+    def script() -> Iterator[str]:
+        for number in range(200):
+            os.sched_yield()  # invites another thread to come in between
+            yield str(number)
+
+    model = ScriptedModel(script())
     with ThreadPoolExecutor(8) as pool:
         said = list(pool.map(lambda _: model.invoke([HumanMessage("a")]).text, range(200)))
     assert sorted(said, key=int) == [str(number) for number in range(200)]

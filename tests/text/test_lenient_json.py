@@ -89,7 +89,7 @@ def test_reads_what_models_write_and_says_what_it_did(text: str, value: Any, not
         '{"a": "\ud800"}',
         '{"a": ' + "9" * 20 + "}",
         '{"a": 1 "b": 2, "c',
-        '[{"a":1, ]:{"x"}',
+        '[{"a":1, [”```json[”```json]]]',
     ],
 )
 def test_refuses_rather_than_guesses(text: str) -> None:
@@ -128,10 +128,10 @@ def test_messages_hold_nothing_of_the_answer() -> None:
     ["{", "[", '{"a":', '"', "\\", "{x} ", '{"a":1}', '{"a":1,', '{"a" ', "`", "'", '{"a":"', "}", "=)}", "]_\\é"],
 )
 def test_long_answers_take_linear_time(unit: str) -> None:
-    """Nearly a megabyte of anything is answered or refused at once: a quadratic step would take minutes."""
+    """A long answer of anything is answered or refused at once: a quadratic step would take minutes."""
     for start in ("", '{"a": "', '{"a": 1, '):
         try:
-            read_json(start + unit * (900_000 // len(unit)))
+            read_json(start + unit * (300_000 // len(unit)))
         except Unparseable:
             continue
 
@@ -145,10 +145,10 @@ def test_longer_answers_are_not_looked_at() -> None:
 @settings(max_examples=200)
 @given(objects, prose, prose, st.sampled_from(["{}", "```json\n{}\n```", "```\n{}```", "\n{}\n"]), st.booleans())
 def test_an_object_in_any_wrapping_comes_back_equal(
-    value: dict[str, Any], before: str, after: str, wrapping: str, ascii: bool
+    value: dict[str, Any], before: str, after: str, wrapping: str, escaped: bool
 ) -> None:
     """Whatever prose or fence stands around one object, the object is what is read."""
-    text = before + wrapping.replace("{}", json.dumps(value, ensure_ascii=ascii)) + after
+    text = before + wrapping.replace("{}", json.dumps(value, ensure_ascii=escaped)) + after
     assert read_json(text).value == value
 
 
