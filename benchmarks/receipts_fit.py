@@ -183,9 +183,7 @@ def report(name: str, rows: list[Row], judged: list[Judged]) -> None:
     print(f"  silent errors at {COVERAGE:.0%} coverage: {_interval(wrong, count)}")
     accepted = _accepted_out_of_fold(rows, judged)
     wrong = sum(not item.right for item in accepted)
-    print(
-        f"  thresholds out of fold: coverage {_interval(len(accepted), len(rows))}, errors {_interval(wrong, len(accepted))}"
-    )
+    print(f"  thresholds out of fold: {_interval(len(accepted), len(rows))}, errors {_interval(wrong, len(accepted))}")
 
 
 def _accepted_out_of_fold(rows: list[Row], judged: list[Judged]) -> list[Judged]:

@@ -17,7 +17,7 @@ class WorkflowError(StanchionError):
     """A workflow cannot be found, loaded or used; the message names it and says where it was looked for."""
 
 
-class MissingExtra(StanchionError):  # noqa: N818 - reads as what it is
+class MissingExtra(StanchionError):
     """An optional package is needed; the message names the extra that brings it."""
 
 
@@ -25,19 +25,19 @@ class StoreError(StanchionError):
     """The database cannot be used; the message names the file and what to do."""
 
 
-class RunNotFound(StanchionError):  # noqa: N818
+class RunNotFound(StanchionError):
     """There is no run with this id in this database."""
 
 
-class ReviewNotFound(StanchionError):  # noqa: N818
+class ReviewNotFound(StanchionError):
     """There is no review with this id in this database."""
 
 
-class ReviewClosed(StanchionError):  # noqa: N818
+class ReviewClosed(StanchionError):
     """The review was answered, or its run ended, before this answer came; the message says by whom and when."""
 
 
-class InvalidAnswer(StanchionError):  # noqa: N818
+class InvalidAnswer(StanchionError):
     """A reviewer's answer does not fit the question; the message says which field and why. The review stays open."""
 
 

@@ -22,10 +22,16 @@ def add_to(app: typer.Typer) -> None:
 
 def evaluate(
     workflow: Annotated[str, typer.Argument(metavar="WORKFLOW", help="A name of langgraph.json, or module:attribute.")],
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help='JSON lines of {"id", "input", "truth", "recorded"}.')],
+    dataset: Annotated[
+        Path, typer.Argument(metavar="DATASET", help='JSON lines of {"id", "input", "truth", "recorded"}.')
+    ],
     model: options.Model = None,
-    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write one JSON line per row there.")] = None,
-    db: Annotated[Path | None, typer.Option("--db", metavar="FILE", help="Keep the runs there. Default: nowhere.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write one JSON line per row there.")
+    ] = None,
+    db: Annotated[
+        Path | None, typer.Option("--db", metavar="FILE", help="Keep the runs there. Default: nowhere.")
+    ] = None,
     concurrency: options.Concurrency = 8,
     as_json: options.AsJson = False,
 ) -> None:

@@ -29,7 +29,9 @@ def add_to(app: typer.Typer) -> None:
 def runs(
     workflow: Annotated[str | None, typer.Option(help="Only of this workflow.")] = None,
     status: Annotated[str | None, typer.Option(help="queued, running, waiting, done or cancelled.")] = None,
-    outcome: Annotated[str | None, typer.Option(help="accepted, reviewed, rejected, expired, refused or failed.")] = None,
+    outcome: Annotated[
+        str | None, typer.Option(help="accepted, reviewed, rejected, expired, refused or failed.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many at the most.")] = 50,
     db: options.Db = None,
     as_json: options.AsJson = False,
@@ -74,7 +76,9 @@ def show(
 def graph(
     workflow: Annotated[str, typer.Argument(metavar="WORKFLOW", help="A name of langgraph.json, or module:attribute.")],
     svg: Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="Write an SVG picture there.")] = None,
-    run_id: Annotated[str | None, typer.Option("--run", metavar="RUN", help="Mark the path that this run took.")] = None,
+    run_id: Annotated[
+        str | None, typer.Option("--run", metavar="RUN", help="Mark the path that this run took.")
+    ] = None,
     db: options.Db = None,
 ) -> None:
     """Draw a workflow: mermaid text on standard output, or an SVG file; offline."""

@@ -51,7 +51,9 @@ def reviews(db: options.Db = None, as_json: options.AsJson = False) -> None:
 def review(
     review_id: Annotated[str, typer.Argument(metavar="ID", help="A review's or its run's id, or the beginning of it.")],
     approve: Annotated[bool, typer.Option("--approve", help="The proposal is right.")] = False,
-    edit: Annotated[list[str] | None, typer.Option("--edit", metavar="FIELD=VALUE", help="Correct a field; repeat for more.")] = None,
+    edit: Annotated[
+        list[str] | None, typer.Option("--edit", metavar="FIELD=VALUE", help="Correct a field; repeat for more.")
+    ] = None,
     reject: Annotated[bool, typer.Option("--reject", help="The document is not acceptable.")] = False,
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, in your words.")] = "",
     by: Annotated[str | None, typer.Option("--by", metavar="NAME", help="Who answers. Default: you.")] = None,

@@ -32,7 +32,8 @@ def add_to(app: typer.Typer) -> None:
 def run(
     workflow: Annotated[str, typer.Argument(metavar="WORKFLOW", help="A name of langgraph.json, or module:attribute.")],
     paths: Annotated[
-        list[str], typer.Argument(metavar="PATH…", help="Files, folders, JSON lines (.jsonl, .jsonl.gz), or - for stdin.")
+        list[str],
+        typer.Argument(metavar="PATH…", help="Files, folders, JSON lines (.jsonl, .jsonl.gz), or - for stdin."),
     ],
     model: options.Model = None,
     db: options.Db = None,
@@ -50,7 +51,9 @@ def run(
 
 
 def resume(
-    run_ids: Annotated[list[str] | None, typer.Argument(metavar="[RUN]…", help="Only these; else everything unfinished.")] = None,
+    run_ids: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUN]…", help="Only these; else everything unfinished.")
+    ] = None,
     model: Annotated[
         str | None, typer.Option("--model", metavar="MODEL", help="Instead of the model the run was made with.")
     ] = None,

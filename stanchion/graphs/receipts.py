@@ -29,7 +29,7 @@ PROMPT = Prompt.read(Path(__file__).with_name("prompts") / "receipts.extract.tom
 SURE = {"date": 0.99, "total": 0.99}  # from here the rules need no model
 ACCEPT_AT = 0.97  # from here nobody needs to look; `stanchion eval` shows what other thresholds would do
 
-# --- What a receipt is, and what its values must pass -----------------------------------------------------------------
+# --- What a receipt is, and what its values must pass  ---
 
 Name = Annotated[str, guarded(Placeholder(), WellFormed(longest=200), Grounded(similar=0.8, severity="warn"))]
 Amount = Annotated[Decimal, guarded(Plausible(minimum=-1_000_000, maximum=1_000_000))]
@@ -65,7 +65,7 @@ class Receipt(BaseModel):
 
 GuardedReceipt = Annotated[Receipt, Consistent(total="total", parts=("subtotal", "tax"), severity="warn")]
 
-# --- The graph --------------------------------------------------------------------------------------------------------
+# --- The graph  ---
 
 builder = StateGraph(WorkflowState, context_schema=RunContext)
 

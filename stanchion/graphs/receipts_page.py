@@ -16,6 +16,9 @@ from stanchion.text.money import SeenAmount, find_amounts
 LONGEST_RECEIPT = 20_000
 """Characters of a document that the rules read; the longest receipt in the development data has a fifth of that."""
 
+MOST_AMOUNTS = 400
+"""Amounts that stand for election, the last ones on the page: rules compare each with each."""
+
 LONGEST_LABEL = 80
 """Characters before an amount that may name it."""
 
@@ -24,18 +27,22 @@ _AMOUNT = r"amo?u?n?t"
 _GST = r"(?:gst|g\.s\.t|tax|sst|vat)"
 
 LABELS: tuple[tuple[str, str], ...] = (
+    ("subtotal", rf"sub.?(?:{_TOTAL})|s/t[o0]tal"),
     ("quantity", r"qty|quantity|item count|no\.? of|(?:total|of) (?:items?|pcs|units?)\b|points?|\bpts\b"),
     ("saving", r"sav(?:ing|ed)|you save|member price"),
-    ("final", rf"after (?:adj|round|disc)|(?:{_TOTAL})(?: \w+)?[^a-z]*round|round.?d (?:{_TOTAL})"),
+    ("final", rf"a[ft]ter (?:adj|round|disc)|(?:{_TOTAL})(?: \w+)?[^a-z]*round|round.?d (?:{_TOTAL})"),
     ("rounding", r"r[o0]und|\brnd|bundaran|pelarasan|\b5 ?sen"),
+    ("tax", r"service ch|serv?\.? ?(?:chg|charge)|srv ?chg"),
     ("change", r"chang|baki\b|\bbalance(?! due)|kembali|\bchg\b"),
     ("final", rf"(?:net+|grand|final|bill) (?:{_TOTAL}|{_AMOUNT})|balance due"),
     ("final", rf"(?:{_TOTAL}|{_AMOUNT}).*(?:payable|\bdue|to pay|to be paid)|(?:{_TOTAL}) pay"),
     ("before_tax", rf"(?:exc|before|w/o|without)[a-z]*\.?[^a-z]*(?:of )?{_GST}|taxable|exclu|excl\b|supplies"),
     ("discount", r"disc|\bless\b|voucher|rebate|promo|offer"),
-    ("subtotal", rf"sub.?(?:{_TOTAL})|gross|s/t[o0]tal"),
-    ("inclusive", rf"(?:inc|with|w/)[a-z]*\.?[^a-z]*(?:of )?{_GST}|{_GST} inc"),
-    ("tax", rf"\b{_GST}\b|service charge|serv(?:ice)? chg"),
+    ("subtotal", r"gross"),
+    ("inclusive", rf"(?:{_TOTAL}|{_AMOUNT}|sales|paid|due).*\binc"),
+    ("tax", rf"{_GST}\W{{0,4}}(?:\d\W{{1,3}})?inc"),
+    ("inclusive", rf"(?:inc|with|w/)[a-z]*\.?[^a-z]*(?:of )?{_GST}"),
+    ("tax", rf"\b{_GST}\b"),
     ("cash", r"cash|tender|tunai|receiv|bayar|\bpaid|payment|deposit|accept|insert"),
     ("card", r"visa|master|\bcard\b|credit|debit|amex|\bedc\b|\bmcard|\bnets\b|\bpay\b|e.?wallet|t(?:ouch)?.?n.?go"),
     ("total", rf"{_TOTAL}|\bdue\b|{_AMOUNT}|\bnet\b"),
@@ -44,8 +51,9 @@ LABELS: tuple[tuple[str, str], ...] = (
 
 _LABELS = tuple((kind, re.compile(pattern)) for kind, pattern in LABELS)
 _SUMMARY = re.compile(rf"{_GST} *(?:summary|analysis|rate)|summary|tax code|{_AMOUNT} ?\(rm\) +{_GST} ?\(rm\)", re.I)
+_TOTALS = {"final", "inclusive", "total", "subtotal", "cash", "card"}
 _WORD = re.compile(r"[a-z]{3}", re.I)
-_LETTERS = re.compile(r"[a-z]{2}", re.I)
+_LETTERS = re.compile(r"[a-z]", re.I)
 LARGEST_ROUNDING = Decimal("0.05")
 """Coins below 5 sen are out of use in Malaysia, so that cash totals end in 0 or 5."""
 
@@ -79,7 +87,7 @@ class Page:
 
     def __init__(self, text: str) -> None:
         self.text = text[:LONGEST_RECEIPT]
-        self.readings = list(_readings(self.text))
+        self.readings = list(_readings(self.text))[-MOST_AMOUNTS:]
         self.times = Counter(reading.value for reading in self.readings)
 
     def values(self, *kinds: str) -> list[Decimal]:
@@ -139,16 +147,17 @@ class Page:
 
 def _readings(text: str) -> Iterator[Reading]:
     columns = COLUMN_GAP in text  # without, the text came in single pieces, and a label has its own row
-    start, waiting, summary = 0, "", False
+    start, waiting, summary, totalled = 0, "", False, False
     for row, line in enumerate(text.split("\n")):
         amounts = find_amounts(line)
-        summary = summary or (not amounts and _SUMMARY.search(line) is not None)
+        summary = summary or (totalled and not amounts and _SUMMARY.search(line) is not None)
         end, kind, above = 0, waiting, columns and waiting != ""
         for amount in amounts:
             if _LETTERS.search(own := line[end : amount.start]):
                 kind, above = kind_of(own), False
             value = abs(amount.value)
             meant = "final" if kind == "rounding" and value > LARGEST_ROUNDING else kind
+            totalled = totalled or meant in _TOTALS
             placed = amount._replace(start=amount.start + start, end=amount.end + start)
             yield Reading(value, placed, meant, above, row, summary)
             end = amount.end

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from stanchion.graphs.receipts_page import LARGEST_ROUNDING, Page, Reading
 from stanchion.text.dates import SeenDate, find_dates
+from stanchion.text.items import find_items
 from stanchion.text.names import find_address, find_company
 from stanchion.verdict import Evidence, Found, Source
 
@@ -93,19 +94,21 @@ WEIGHTS: dict[str, float] = {
 LEFT_OVER = 0.005
 """Share of receipts that are misprinted or mistyped in ways that no rule can see, measured on the development data."""
 
+NO_TOTAL = 0.0
+NO_DATE = -3.0
+"""Log odds of the page's not showing what is sought: a lone amount or date that nothing speaks for is no sure thing."""
+
 _Value = TypeVar("_Value", bound=Hashable)
 
 
-def chances(log_odds: Mapping[_Value, float]) -> dict[_Value, float]:
-    """Turn log odds into probabilities that add up to 1 - `LEFT_OVER` (softmax).
-
-    Args:
-        log_odds: value to log odds; only their differences count.
-    """
-    most = max(log_odds.values(), default=0.0)
-    weights = {value: exp(score - most) for value, score in log_odds.items()}
-    whole = sum(weights.values())
-    return {value: (1 - LEFT_OVER) * weight / whole for value, weight in weights.items()}
+def _elect(log_odds: Mapping[_Value, float], nothing: float) -> tuple[_Value, float] | None:
+    """The likeliest value and its probability (softmax), less `LEFT_OVER`; `nothing` stands as one more candidate."""
+    if not log_odds:
+        return None
+    winner = max(log_odds, key=log_odds.__getitem__)
+    best = log_odds[winner]
+    against = exp(min(nothing - best, 50)) + sum(exp(odds - best) for odds in log_odds.values())
+    return winner, (1 - LEFT_OVER) / against
 
 
 def _rounded_by_another_name(page: Page, value: Decimal) -> bool:
@@ -140,9 +143,10 @@ def elect_total(page: Page, voices: Mapping[Decimal, float] | None = None) -> tu
         if value:
             signals = sum(WEIGHTS[name] for name, holds in SIGNALS.items() if holds(page, value))
             log_odds[value] = log_odds.get(value, 0.0) + signals
-    if not log_odds:
+    elected = _elect(log_odds, NO_TOTAL)
+    if elected is None:
         return None
-    value, confidence = max(chances(log_odds).items(), key=lambda item: item[1])
+    value, confidence = elected
     for holds, factor in DOUBTS.values():
         confidence *= factor if holds(page, value) else 1
     return value, confidence
@@ -182,6 +186,7 @@ def _read(page: Page, total: Found | None) -> dict[str, Found]:
         "currency": _currency(page.text),
         "total": total,
         **_parts(page, Decimal(total.value) if total else None),
+        "items": find_items(page.text),
     }
     return {field: value for field, value in found.items() if value is not None}
 
@@ -256,7 +261,7 @@ def elect_date(
         odds[item.value] = max(here, odds.get(item.value, here))
     for value, voice in (voices or {}).items():
         odds[value] = odds.get(value, 0.0) + voice
-    return max(chances(odds).items(), key=lambda item: item[1], default=None)
+    return _elect(odds, NO_DATE)
 
 
 def _points(text: str, seen: SeenDate) -> int:
@@ -273,7 +278,7 @@ def _points(text: str, seen: SeenDate) -> int:
 
 CURRENCY_SIGNS: tuple[tuple[str, str, float], ...] = (
     (r"\b(?:rm|myr)(?=\b|\d)", "MYR", 0.99),
-    (r"s\$|\bsgd\b|singapore", "SGD", 0.9),
+    (r"(?<![a-z])s\$|\bsgd\b|singapore", "SGD", 0.9),
     (r"sdn\W{0,2}bhd|malaysia|\bgst\b.{0,20}\b6 ?%|jalan\b", "MYR", 0.9),
     (r"us\$|\busd\b", "USD", 0.9),
     (r"€|\beur\b", "EUR", 0.9),

@@ -11,7 +11,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from stanchion.graphs.receipts_page import Page
+from stanchion.graphs.receipts_page import LONGEST_RECEIPT, Page
 from stanchion.graphs.receipts_rules import elect_date, elect_total, reasons
 from stanchion.nodes.decide import Choice
 from stanchion.text.dates import find_dates, parse_date
@@ -31,7 +31,8 @@ UNMEASURED_TRUST = 0.7
 """The same for fields of which the development data has no truth."""
 
 CENT = Decimal("0.01")
-LARGEST = Decimal(10**12)
+LARGEST = 10**12
+"""Amounts from here on are no amounts."""
 
 
 def weigh(source: Source, candidates: Sequence[Candidate]) -> dict[str, Choice]:
@@ -57,11 +58,12 @@ def _date(source: Source, candidates: Sequence[Candidate]) -> Choice:
     """Elect the day of purchase; a model that swapped day and month of a date on the page has no voice."""
     model = _model(candidates)
     said = as_date(model.output.get("date")) if model else None
-    seen = find_dates(source.text)
+    text = source.text[:LONGEST_RECEIPT]
+    seen = find_dates(text)
     on_page = {item.value for item in seen}
     swapped = said is not None and any(item.ambiguous and _swap(item.value) == said for item in seen)
     voices = {said: _voice(said in on_page)} if said and (said in on_page or not swapped) else {}
-    elected = elect_date(source.text, seen, voices)
+    elected = elect_date(text, seen, voices)
     if elected is None:
         return Choice(confidence=0.0, reason="No date on the page.")
     value, confidence = elected
@@ -148,9 +150,12 @@ def as_money(value: Any) -> Decimal | None:
     Returns:
         The amount to two decimals, or None where it is none.
     """
-    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
-        return None
-    amount = parse_money(value) if isinstance(value, str) else Decimal(str(value))
+    if isinstance(value, str):
+        amount = parse_money(value)
+    elif isinstance(value, int | float | Decimal) and not isinstance(value, bool) and abs(value) < LARGEST:
+        amount = Decimal(str(value))
+    else:
+        amount = None
     return amount.quantize(CENT) if amount is not None and abs(amount) < LARGEST else None
 
 

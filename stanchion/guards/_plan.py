@@ -82,7 +82,7 @@ def _named(thing: Any) -> str:
     return f"the class {thing.__name__} (write {thing.__name__}())" if isinstance(thing, type) else type(thing).__name__
 
 
-# --- the places -------------------------------------------------------------------------------------------------------
+# --- the places ---
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,7 +240,7 @@ def _classes(annotation: Any) -> tuple[type, ...]:
     return (origin,) if isinstance(origin, type) and origin is not Any else (object,)
 
 
-# --- the fields of a model --------------------------------------------------------------------------------------------
+# --- the fields of a model ---
 
 
 @dataclass(frozen=True)
@@ -313,7 +313,7 @@ def _alias_keys(alias: str | AliasPath | AliasChoices | None) -> tuple[Keys, ...
     return (tuple(alias.path),) if isinstance(alias, AliasPath) else ((alias,),)
 
 
-# --- from a type to its place -----------------------------------------------------------------------------------------
+# --- from a type to its place ---
 
 
 def place_of(annotation: Any, config: ConfigDict | None = None, within: tuple[Any, ...] = ()) -> Place:

@@ -90,7 +90,7 @@ def json_schema(output_type: Any) -> dict[str, Any]:
     return cleaned
 
 
-# --- planning ---------------------------------------------------------------------------------------------------------
+# --- planning ---
 
 
 def _planned(output_type: Any) -> Place:
@@ -112,36 +112,35 @@ def _model_of(output_type: Any) -> type[BaseModel]:
     return model
 
 
-# --- checking ---------------------------------------------------------------------------------------------------------
+# --- checking ---
 
 
 def _checked(place: Place, data: Any, metadata: Mapping[str, Any]) -> Checked:
-    first = _Round(metadata)
-    value = first.look(place, data)
-    if not first.fixes:
-        return Checked(value, first.checks)
-    mended = data
-    for keys, fix in first.fixes.items():
-        mended = _replaced(mended, keys, fix)
-    second = _Round(metadata)
-    value = second.look(place, mended)
-    return Checked(value, [_mended(check, first.fixed) for check in second.checks])
+    looks = _Round(metadata)
+    value = looks.look(place, data)
+    if looks.fixes:
+        for keys, fix in looks.fixes.items():
+            data = _replaced(data, keys, fix)
+        looks = _Round(metadata, mended=looks.fixed)
+        value = looks.look(place, data)
+    return Checked(value, looks.checks)
 
 
 class _Round:
-    """One look at a whole answer.
+    """One look at a whole answer; there is a second one where values were mended.
 
     Attributes:
         checks: what was said, in the order of the output type's fields.
         fixes: the values that validators with `on_fail="fix"` would put in, by place.
-        fixed: the checks that these fixes answer.
+        fixed: the objections that these fixes answer, by validator and place.
     """
 
-    def __init__(self, metadata: Mapping[str, Any]) -> None:
+    def __init__(self, metadata: Mapping[str, Any], mended: Mapping[tuple[int, Keys], Check] | None = None) -> None:
         self.checks: list[Check] = []
         self.fixes: dict[Keys, Any] = {}
-        self.fixed: dict[tuple[str, str], Check] = {}
+        self.fixed: dict[tuple[int, Keys], Check] = {}
         self._metadata = metadata
+        self._mended = mended or {}
 
     def look(self, place: Place, data: Any) -> BaseModel | None:
         """Build the value and ask the guards; where it cannot be built, ask those of its good parts."""
@@ -180,10 +179,11 @@ class _Round:
             if value is None and not getattr(validator, "wants_none", False):
                 continue
             saying = _ask()(validator, value, keys, self._metadata)
-            self.checks.append(saying.check)
+            objection = self._mended.get((id(validator), keys))
+            self.checks.append(_mended(saying.check, objection) if objection else saying.check)
             if saying.fix is not None and raw is not ABSENT:
                 value = self.fixes[keys] = saying.fix  # the next validator sees the mended value
-                self.fixed[saying.check.guard, saying.check.path] = saying.check
+                self.fixed[id(validator), keys] = saying.check
 
     def _follow_below(self, place: Place, value: Any, raw: Any, keys: Keys) -> None:
         try:
@@ -209,7 +209,7 @@ def _errors(error: ValidationError) -> list[Mapping[str, Any]]:
     return list(error.errors(include_url=False, include_context=False))
 
 
-# --- mending and tidying ----------------------------------------------------------------------------------------------
+# --- mending and tidying ---
 
 
 def _replaced(answer: Any, keys: Keys, value: Any) -> Any:
@@ -222,12 +222,11 @@ def _replaced(answer: Any, keys: Keys, value: Any) -> Any:
     return copy
 
 
-def _mended(check: Check, fixed: Mapping[tuple[str, str], Check]) -> Check:
+def _mended(check: Check, objection: Check) -> Check:
     """A check of the second round; a warning where it passes only because the value was mended."""
-    before = fixed.get((check.guard, check.path))
-    if before is None or check.status != "pass":
+    if check.status != "pass":
         return check
-    return check.model_copy(update={"status": "warn", "reason": short(f"fixed: {before.reason}")})
+    return check.model_copy(update={"status": "warn", "reason": short(f"fixed: {objection.reason}")})
 
 
 def _kept(checked: Checked) -> Checked:
@@ -240,7 +239,7 @@ def _kept(checked: Checked) -> Checked:
     return Checked(checked.value, [*kept, note])
 
 
-# --- the schema for providers -----------------------------------------------------------------------------------------
+# --- the schema for providers ---
 
 _NAMED_SCHEMAS = {"properties", "patternProperties", "$defs"}
 """Keywords whose keys are names of the author's choice: a field may well be called `validators`."""

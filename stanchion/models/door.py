@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from stanchion.models.prompts import Prompt
     from stanchion.store.calls import CallKey, Journal
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 CALL_TIMEOUT_SECONDS = 90.0  # over the HTTP timeout: the last bound for clients that ignore theirs
 
 
@@ -133,12 +135,14 @@ class Door:
         bound = bind_schema(self.model.chat, request.schema)
         try:
             async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
-                return await bound.ainvoke(list(request.messages))
+                return _clean(await bound.ainvoke(list(request.messages)))
         except ModelError:
             raise
         except TimeoutError as error:
             raise ModelUnavailable("The model did not answer in time.", cost_unknown=True) from error
         except Exception as error:  # every SDK has a tree of its own; all of it means: no answer
+            if (message := _answer_within(error)) is not None:
+                return _clean(message)
             raise ModelUnavailable(f"The model failed: {_in_short(error)}.", cost_unknown=True) from error
 
     def _times(self, start: float) -> dict[str, Any]:
@@ -181,6 +185,44 @@ def _message_from(text: str) -> AIMessage:
     (message,) = messages_from_dict(json.loads(text))
     assert isinstance(message, AIMessage)  # noqa: S101 - we wrote it
     return message
+
+
+def _answer_within(error: Exception) -> AIMessage | None:
+    """Return the answer that openai's SDK holds back: it raises cut-off and filtered ones, though they were paid for."""
+    from langchain_core.messages import AIMessage
+
+    completion = getattr(error, "completion", None)
+    if not getattr(completion, "choices", None):
+        return None
+    choice, usage = completion.choices[0], completion.usage
+    message = AIMessage(
+        choice.message.content or "",
+        additional_kwargs={"refusal": choice.message.refusal} if choice.message.refusal else {},
+        response_metadata={"finish_reason": choice.finish_reason, "model_name": completion.model},
+    )
+    if usage is not None:
+        message.usage_metadata = {
+            "input_tokens": usage.prompt_tokens,
+            "output_tokens": usage.completion_tokens,
+            "total_tokens": usage.total_tokens,
+        }
+    return message
+
+
+def _clean(message: AIMessage) -> AIMessage:
+    """Replace half characters (lone surrogates), which JSON can smuggle in and neither msgpack nor SQLite can hold."""
+    text = json.dumps(message.model_dump(mode="python"), default=str, ensure_ascii=False)
+    if not _SURROGATE.search(text):
+        return message
+    return type(message).model_validate(_without_surrogates(message.model_dump()))
+
+
+def _without_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return _SURROGATE.sub("\ufffd", value)
+    if isinstance(value, dict):
+        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
+    return [_without_surrogates(item) for item in value] if isinstance(value, list) else value
 
 
 def _in_short(error: Exception) -> str:

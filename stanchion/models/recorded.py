@@ -11,6 +11,7 @@ from langchain_core.language_models.chat_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatResult
+from pydantic import Field
 
 from stanchion.errors import ModelUnavailable
 
@@ -19,8 +20,8 @@ class RecordedModel(BaseChatModel):
     """Answers one input's questions from a list: the first answer, then its repairs.
 
     Which answer comes next follows from the conversation alone (how many answers it already holds), so a run that is
-    resumed after a crash goes on with the right one. Tokens are estimated at four characters each (OpenAI's rule of thumb:
-    https://help.openai.com/en/articles/4936856), so that what the answers would cost can be seen.
+    resumed after a crash goes on with the right one. Tokens are estimated at four characters each (a rule of thumb of
+    OpenAI's, https://help.openai.com/en/articles/4936856), so that what the answers would cost can be seen.
 
     Args:
         name_on_record: the model whose answers these are.
@@ -28,7 +29,7 @@ class RecordedModel(BaseChatModel):
     """
 
     name_on_record: str
-    answers: list[Any] = []
+    answers: list[Any] = Field(default_factory=list)
 
     @property
     def _llm_type(self) -> str:

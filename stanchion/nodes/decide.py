@@ -40,9 +40,7 @@ Weigh = Callable[[Source, Sequence[Candidate]], Mapping[str, Choice]]
 """Chooses a value for every field from what the rungs say."""
 
 
-def decide(
-    output: Any, *, critical: Sequence[str], accept_at: float, weigh: Weigh | None = None
-) -> Node:
+def decide(output: Any, *, critical: Sequence[str], accept_at: float, weigh: Weigh | None = None) -> Node:
     """Make a node that chooses among the rungs; decides `accept` or `review`.
 
     The confidence of the whole is the product over the critical fields: an accepted value should be right in all.

@@ -87,8 +87,8 @@ def _read(document: Any, max_chars: int) -> _Read:
     """
     if not isinstance(document, dict):
         raise _Refused("There is no document.")
-    if "problem" in document:
-        raise _Refused(tidy(str(document["problem"])[:500]).text.strip() or "The document could not be had.")
+    if isinstance(document.get("problem"), str):
+        raise _Refused(tidy(document["problem"][:500]).text.strip() or "The document could not be had.")
     if isinstance(document.get("text"), str):
         decoded = _Read(document["text"], [])
     elif isinstance(document.get("data"), str):

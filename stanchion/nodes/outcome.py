@@ -23,9 +23,7 @@ def outcome() -> Node:
         if verdict.decision == "refuse":
             return {"outcome": Outcome(kind="refused", reason=verdict.reason)}
         return {
-            "outcome": Outcome(
-                kind="accepted", output=state.get("output"), rung=rung, confidence=verdict.confidence
-            )
+            "outcome": Outcome(kind="accepted", output=state.get("output"), rung=rung, confidence=verdict.confidence)
         }
 
     return node

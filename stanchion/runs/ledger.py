@@ -50,7 +50,7 @@ class Ledger:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    # --- Reading --------------------------------------------------------------------------------------------------------
+    # --- Reading ---
 
     def run(self, run_id: str) -> Run:
         """Return one run.
@@ -160,12 +160,11 @@ class Ledger:
         """
         rows = self.database.read(
             """SELECT reviews.*, runs.workflow, runs.input_id FROM reviews JOIN runs ON runs.id = reviews.run_id
-               WHERE reviews.id GLOB ? OR run_id GLOB ? LIMIT 3""",
-            [_beginning(review_id)] * 2,
+               WHERE reviews.id GLOB :beginning OR run_id GLOB :beginning
+               ORDER BY reviews.id = :id DESC, run_id = :id DESC, reviews.status = 'asked' DESC LIMIT 2""",
+            {"beginning": _beginning(review_id), "id": review_id},
         )
-        if len(rows) > 1 and (open_ones := [row for row in rows if row["status"] == "asked"]):
-            rows = open_ones
-        if len(rows) == 1:
+        if len(rows) == 1 or (rows and review_id in (rows[0]["id"], rows[0]["run_id"])):
             return Review(**rows[0])
         which = "is no review" if not rows else "is more than one review"
         raise ReviewNotFound(f"There {which} {review_id!r} in {self.database.path}; `stanchion reviews` lists them.")
@@ -179,8 +178,10 @@ class Ledger:
         Raises:
             RunNotFound: there is none, or more than one.
         """
-        rows = self.database.read("SELECT id FROM runs WHERE id GLOB ? LIMIT 2", [_beginning(run_id)])
-        if len(rows) == 1:
+        rows = self.database.read(
+            "SELECT id FROM runs WHERE id GLOB ? ORDER BY id = ? DESC LIMIT 2", [_beginning(run_id), run_id]
+        )
+        if len(rows) == 1 or (rows and rows[0]["id"] == run_id):
             return str(rows[0]["id"])
         which = "is no run" if not rows else "is more than one run"
         raise RunNotFound(f"There {which} {run_id!r} in {self.database.path}; `stanchion runs` lists them.")
@@ -191,7 +192,7 @@ class Ledger:
     def _rows(self, sql: str, run_id: str) -> list[dict[str, Any]]:
         return self.database.read(sql, [run_id])
 
-    # --- Forgetting -----------------------------------------------------------------------------------------------------
+    # --- Forgetting ---
 
     def erase(self, run_id: str, *, at: datetime) -> Run:
         """Erase what a run holds: documents, answers, states and checkpoints; that it happened stays on record.
@@ -221,7 +222,10 @@ class Ledger:
         def work(tables: Tables) -> int:
             ended = "SELECT id FROM runs WHERE ended_at < :before"
             arguments = {"before": before.isoformat()}
-            for table, column in [*((name, "run_id") for name in CONTENT if name != "runs"), *_checkpoint_tables(tables)]:
+            for table, column in [
+                *((name, "run_id") for name in CONTENT if name != "runs"),
+                *_checkpoint_tables(tables),
+            ]:
                 tables.conn.execute(f"DELETE FROM {table} WHERE {column} IN ({ended})", arguments)
             return int(tables.conn.execute(f"DELETE FROM runs WHERE id IN ({ended})", arguments).rowcount)
 
@@ -254,7 +258,7 @@ def _erase(tables: Tables, run_id: str, at: str) -> None:
     )
 
 
-# --- Writing: pieces of work for `Database.write` -----------------------------------------------------------------------
+# --- Writing: pieces of work for `Database.write`  ---
 
 
 def queue_runs(tables: Tables, rows: Iterable[dict[str, Any]]) -> None:

@@ -46,8 +46,8 @@ MOST_STEPS = 50  # per run and resume; LangGraph's own limit lets a loop run 10,
 STRICT_RESUME = "__pregel_strict_resume"  # private in LangGraph 1.2: an answer never falls to the next question
 
 Observe = Callable[[str, str], None]
-"""Told the name of each thing as it has happened, and the run's id: `queued`, `claimed`, `call started`, `call answered`,
-`call failed`, `step started`, `step ended`, `waiting`, `answered`, `ended`."""
+"""Told the name of each thing as it has happened, and the run's id: `queued`, `claimed`, `call started`,
+`call answered`, `call failed`, `step started`, `step ended`, `waiting`, `answered`, `ended`."""
 
 
 class Runner:
@@ -111,7 +111,7 @@ class Runner:
         """Write what is queued and close the database."""
         await self._stack.aclose()
 
-    # --- Starting, resuming, answering ----------------------------------------------------------------------------------
+    # --- Starting, resuming, answering  ---
 
     async def start(self, inputs: Iterable[Input]) -> list[Run]:
         """Store all inputs as queued, then run them; return the runs as they then stand, in the inputs' order.
@@ -217,7 +217,7 @@ class Runner:
             raise InvalidAnswer(f"This does not fit: {'; '.join(problems)}. The review stays open.") from error
         return dict(plain)
 
-    # --- Advancing ------------------------------------------------------------------------------------------------------
+    # --- Advancing ---
 
     async def advance(self, run_ids: Sequence[str]) -> list[Run]:
         """Work on runs until each has ended or waits for a person; return them as they then stand.
@@ -339,7 +339,7 @@ class Runner:
         )
         self._observe("ended", run_id)
 
-    # --- What a run starts with -----------------------------------------------------------------------------------------
+    # --- What a run starts with  ---
 
     def _row(self, item: Input) -> dict[str, Any]:
         name = self._model_name()
@@ -413,7 +413,9 @@ class _StepRecorder:
     async def _ended(self, event: dict[str, Any]) -> None:
         result = event["result"]
         verdict = result.get("verdict") if isinstance(result, dict) else None
-        end = self._end(event["id"], state=as_json(result), error=None if event["error"] is None else str(event["error"]))
+        end = self._end(
+            event["id"], state=as_json(result), error=None if event["error"] is None else str(event["error"])
+        )
 
         def work(tables: Any) -> None:
             end(tables)

@@ -40,8 +40,8 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
     applied = _applied(connection)
     if unknown := [name for name in applied if name not in known]:
         raise StoreError(
-            f"The database {path} was written by a newer Stanchion (it has {unknown[-1]}, this one ends at {known[-1]}). "
-            "Upgrade Stanchion, or use another database with --db."
+            f"The database {path} was written by a newer Stanchion (it has {unknown[-1]}, this one ends at "
+            f"{known[-1]}). Upgrade Stanchion, or use another database with --db."
         )
     if applied == known:
         return

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import islice, combinations
+from itertools import combinations, islice
 from typing import Literal
 
 from stanchion.text.money import parse_money
@@ -29,26 +29,29 @@ _PRICE_AT_END = re.compile(
     rf"(?P<price>-?(?:\d{{1,3}}(?:[.,]\d{{3}}){{1,3}}|\d{{0,7}})[.,]\d\d-?)(?:\s{{0,3}}{_CURRENCY})?\s{{0,3}}\*?\(?[A-Z]{{0,3}}\)?\*?$",
     re.I,
 )
-_NUMBER = re.compile(rf"(?:{_CURRENCY})?(\d{{0,5}}[.,]\d{{1,4}}|\d{{1,4}})(?:PCS?|KG|EA|UNITS?|L)?", re.I)
-_TIMES = re.compile(rf"(?:(?<=[\d\s])|^)[xX×*@](?=\s|\d|{_CURRENCY})")
-_CODE = re.compile(r"\W{0,2}\d[\d-]{2,}\W{0,2}|\d{1,3}\.|\W{0,2}(?:SR|ZR|S|Z|RM|PCS?|UNITS?)\W?|\W+", re.I)
-_WORD = re.compile(r"(?<![^\W_])[^\W\d_]{3,40}(?!\w)")
+_NUMBER = re.compile(rf"(?:{_CURRENCY})?(-?\d{{0,5}}[.,]\d{{1,4}}|-?\d{{1,4}})(?:PCS?|EA|UNITS?)?", re.I)
+_TIMES = re.compile(r"[xX×*@]")
+_UNIT_PRICE_TAIL = re.compile(rf"\s*@\s?(?:{_CURRENCY}\s?)?[\d.,]+$", re.I)
+_CODE = re.compile(r"\W{0,2}\d[\d-]{2,}\W{0,2}|\d{1,3}\.|\W{0,2}(?:SR|ZR|S|Z|RM|X|PCS?|UNITS?)\W?|\W+", re.I)
+_WORD = re.compile(r"[^\W\d_]{3,40}(?!\w)")
 
 _COLUMN = re.compile(
-    r"\b(?:(?P<quantity>QTY|QUANTITY|QNTY|QTE|MENGE|CANT)|(?P<unit>U[/\\.]?P(?:RICE)?|UNIT PRICE|S?/?PRICE|P\.U|PREIS|RATE)"
+    r"\b(?:(?P<quantity>QTY|QUANTITY|QNTY|QTE|MENGE|CANT)|(?P<unit>U[/\\.]?P(?:RICE)?|UNIT PRICE|S?/?PRICE|P\.U|PREIS)"
     r"|(?P<other>ITEMS?|DESC(?:RIPTION)?|DESIGNATION|CODE|AMOUNT|AMT|TOTAL|DISC|TAX|PARTICULARS?|ARTIKEL|RM))\b",
     re.I,
 )
 _END = re.compile(r"\b(?:(?:GST|SST|TAX|VAT) (?:SUMMARY|ANALYSIS|CODE)|CHANGE|THANK YOU)\b", re.I)
-_ADJUSTMENT = re.compile(
-    r"\b(?:GST|SST|VAT|TAX|MWST|SERVICE|SERV|SVC|SVR|CHARGE|CHRG|ROUND\w*|RND|ADJ\w*|DISC\w*|DISKAUN)\b", re.I
-)
+_ADJUSTMENT = re.compile(r"\b(?:GST|SST|VAT|TAX|MWST|SERVICE|SERV|SVC|SVR|CHARGE|CHRG|ROUND\w*|RND|ADJ\w*)\b", re.I)
+_DISCOUNT = re.compile(r"\b(?:DISC\w*|DISKAUN|RABATT|REMISE)\b", re.I)
 _SUM = re.compile(
-    r"\b(?:(?:SUB|GRAND|NETT?)? ?-?TOTALS?|SUBTOTAL|JUMLAH|AMOUNT|NETT?|BALANCE|PAYABLE|PAYMENT|PAID|DUE|CASH|TENDER\w*|VISA|CARD"
-    r"|MASTER(?:CARD)?|DEBIT|CREDIT|RECEIVED|DEPOSIT|POINTS?|SAVINGS?|COUNT|SUMME|GESAMT)\b|\b(?:ITEMS?|QTY|QUANTITY)\W{0,4}:",
+    r"\b(?:(?:SUB|GRAND|NETT?)? ?-?TOTALS?|SUBTOTAL|JUMLAH|AMOUNT|NETT?|BALANCE|PAYABLE|PAYMENT|PAID|DUE|CASH"
+    r"|TENDER\w*|VISA|CARD|MASTER(?:CARD)?|DEBIT|CREDIT|RECEIVED|DEPOSIT|POINTS?|SAVINGS?|COUNT|SUMME|GESAMT)\b"
+    r"|\b(?:ITEMS?|QTY|QUANTITY)\W{0,4}:",
     re.I,
 )
-_LABEL = re.compile(r":|\b(?:INVOICE|RECEIPT|TEL|FAX|DATE|CASHIER|TABLE|BILL|ORDER)\b", re.I)
+_LABEL = re.compile(
+    r":|^\W*(?:(?:TAX|SIMPLIFIED|CASH|GST|SALES) ?)*(?:INVOICE|RECEIPT|CASH|BILL|TEL|FAX|DATE|CASHIER|TABLE)\b", re.I
+)
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def find_items(text: str) -> Found | None:
     explained = all(item["unit_price"] is not None for item in items)
     return Found(
         value=items,
-        confidence=0.9 if explained else 0.75,
+        confidence=0.9 if explained else 0.7,
         evidence=Evidence(start=rows[priced[0]].start, end=rows[priced[-1]].end),
         note="items add up" + (", quantities too" if explained else ""),
     )
@@ -116,7 +119,7 @@ def _row(text: str, start: int) -> _Row:
     if price is None or total is None or price["times"]:
         return _unpriced(text, start)
     name, lead, numbers = _read(text[: price.start()])
-    if _ADJUSTMENT.search(text) and total >= 0:
+    if _ADJUSTMENT.search(text) or (_DISCOUNT.search(text) and total >= 0):
         return _Row("adjustment", start, end, total=total)
     if _SUM.search(text) or not (name or numbers):
         return _Row("sum", start, end, total=total)
@@ -129,7 +132,10 @@ def _unpriced(text: str, start: int) -> _Row:
         return _Row("head", start, end)
     if _LABEL.search(text) or _SUM.search(text):
         return _Row("other", start, end)
-    return _Row("text", start, end, *_read(text))
+    name, lead, numbers = _read(text)
+    if _WORD.search(name):  # a number after the words is a part of the name here, as no column stands beside it
+        name = _UNIT_PRICE_TAIL.sub("", text[text.index(name) :]).removesuffix("*S").strip(" *")
+    return _Row("text", start, end, name, lead, numbers)
 
 
 def _columns(text: str) -> list[str]:
@@ -139,24 +145,28 @@ def _columns(text: str) -> list[str]:
 
 def _read(text: str) -> tuple[str, Decimal | None, tuple[Decimal, ...]]:
     """A row's words, without codes around them; the number before them and the numbers after them."""
-    tokens = _TIMES.sub(" ", text).split()
+    tokens = list(re.finditer(r"\S+", text))
     after: list[Decimal] = []
-    while tokens and ((number := _number(tokens[-1])) is not None or _CODE.fullmatch(tokens[-1])):
+    while tokens and ((numbers := _numbers(tokens[-1].group())) or _CODE.fullmatch(tokens[-1].group())):
         tokens.pop()
-        if number is not None:
-            after.append(number)
-    lead = None
-    while tokens and ((number := _number(tokens[0])) is not None or _CODE.fullmatch(tokens[0])):
-        if number is not None and lead is not None:
+        after = [*numbers, *after]
+    before: list[Decimal] = []
+    while tokens and ((numbers := _numbers(tokens[0].group())) or _CODE.fullmatch(tokens[0].group())):
+        if numbers and before:
             break
-        lead = number if number is not None else lead
         tokens.pop(0)
-    return " ".join(tokens).strip(" *"), lead, tuple(reversed(after))
+        before = [*before, *numbers]
+    name = text[tokens[0].start() : tokens[-1].end()] if tokens else ""
+    return name, before[0] if before else None, tuple(after[-8:])
 
 
-def _number(token: str) -> Decimal | None:
-    match = _NUMBER.fullmatch(token)
-    return parse_money(match[1]) if match else None
+def _numbers(token: str) -> list[Decimal]:
+    """The numbers of a piece such as 15.50, @9.00, *3 or 1.40*1; none where it is anything else."""
+    parts = [part for part in _TIMES.split(token) if part]
+    matches = [_NUMBER.fullmatch(part) for part in parts]
+    values = [parse_money(match[1]) for match in matches if match]
+    found = [value for value in values if value is not None]
+    return found if len(found) == len(parts) else []
 
 
 def _added_up(rows: Sequence[_Row]) -> list[int]:
@@ -183,24 +193,27 @@ def _names_stand_below(rows: Sequence[_Row], priced: Sequence[int]) -> bool:
 
 
 def _neighbour(index: int, rows: Sequence[_Row], step: Literal[-1, 1]) -> int | None:
-    """The nearest row with words, above or below, that no other row's price claims."""
-    index += step
-    while 0 <= index < len(rows) and rows[index].kind == "text":
-        if rows[index].named:
-            return index
-        index += step
-    return None
+    """The row with the name, above or below: the first one of a name that was broken over rows."""
+    found = []
+    at = index + step
+    while 0 <= at < len(rows) and rows[at].kind == "text":
+        if rows[at].named:
+            found.append(at)
+        at += step
+    bounded = at >= 0 and step < 0 and rows[at].kind in ("priced", "head")
+    return (found[-1] if bounded else found[0]) if found else None
 
 
 def _item(index: int, rows: Sequence[_Row], columns: Sequence[str], below: bool) -> dict[str, str | None]:
     row = rows[index]
     name_at = index if row.named else _neighbour(index, rows, 1 if below else -1)
-    name = rows[name_at].name if name_at is not None else row.name
+    name = re.sub(r"\s+", " ", rows[name_at].name if name_at is not None else row.name)
     beside = [each for each in rows[max(0, index - 1) : index + 2] if each.kind == "text" and not each.named]
     for numbers in (_all_numbers(row), _all_numbers(row, *(rows[i] for i in [name_at] if i is not None), *beside)):
         if pair := _quantity_and_unit(numbers, row.total, columns):
             return _as_json(name, pair[0], pair[1], row.total)
-    quantity = row.lead if columns[:1] == ["quantity"] else None
+    counted = columns[:1] == ["quantity"] and row.lead is not None and row.lead < 100
+    quantity = row.lead if counted else None
     return _as_json(name, quantity, None, row.total)
 
 

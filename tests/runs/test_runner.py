@@ -220,7 +220,7 @@ def test_a_concurrency_below_one_is_refused(make_runner) -> None:
         make_runner(concurrency=0)
 
 
-# --- Reviews ----------------------------------------------------------------------------------------------------------
+# --- Reviews  ---
 
 
 async def waiting(runner: Runner) -> Any:
@@ -366,7 +366,7 @@ def test_a_repeated_answer_never_falls_to_the_next_question(make_runner) -> None
     assert [review.question for review in open_reviews] == ["delete all?"]
 
 
-# --- Going on ---------------------------------------------------------------------------------------------------------
+# --- Going on  ---
 
 
 def test_resume_leaves_the_runs_of_the_living_alone(make_runner) -> None:
@@ -408,7 +408,7 @@ def test_an_unknown_run_is_named_in_the_error(make_runner) -> None:
     run(story())
 
 
-# --- Forgetting -------------------------------------------------------------------------------------------------------
+# --- Forgetting  ---
 
 
 def test_erasing_leaves_no_trace_of_the_content(make_runner, db: Path) -> None:

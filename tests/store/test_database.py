@@ -116,7 +116,8 @@ def test_what_is_queued_is_written_before_closing(tmp_path: Path) -> None:
         database.submit(add(f"{number:02}"))
     database.close()
 
-    assert len(ids(reopened := Database(tmp_path / "runs.db"))) == 50
+    reopened = Database(tmp_path / "runs.db")
+    assert len(ids(reopened)) == 50
     reopened.close()
     with pytest.raises(StoreError, match="closed"):
         database.submit(add("late"))
@@ -126,7 +127,9 @@ def test_a_newer_database_is_refused(tmp_path: Path) -> None:
     """A file with a migration unknown to us is not touched, and the message says what to do."""
     Database(tmp_path / "runs.db").close()
     with sqlite3.connect(tmp_path / "runs.db") as other:
-        other.execute("INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('stanchion', 'm999', '')")
+        other.execute(
+            "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('stanchion', 'm999', '')"
+        )
 
     with pytest.raises(StoreError, match=r"newer Stanchion.*Upgrade"):
         Database(tmp_path / "runs.db")

@@ -1,0 +1,1 @@
+"""The Streamlit console; it comes with the reviews."""
