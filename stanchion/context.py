@@ -7,6 +7,8 @@ from datetime import date
 from functools import lru_cache
 
 from langgraph.runtime import get_runtime
+from pydantic import InstanceOf
+from pydantic.json_schema import SkipJsonSchema
 
 from stanchion.models.door import Door, Place
 from stanchion.models.providers import load_model
@@ -28,7 +30,7 @@ class RunContext:
     model: str = "none"
     today: date | None = None
     run_id: str = ""
-    door: Door | None = None
+    door: SkipJsonSchema[InstanceOf[Door] | None] = None  # no part of the schema that servers show
 
     def way(self) -> Door:
         """Return the door to the model: the runner's, or one without a journal."""

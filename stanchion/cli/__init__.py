@@ -10,10 +10,11 @@ workflow, run or review; an answer that does not fit); 3 the database cannot be 
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 
 import typer
 
-from stanchion.cli import evaluate, keep, look, people, work
+from stanchion.cli import evaluate, keep, look, output, people, work
 from stanchion.errors import StanchionError, StoreError
 
 app = typer.Typer(
@@ -30,11 +31,11 @@ for part in (work, look, people, evaluate, keep):
 
 def main() -> None:
     """Run the command line; errors of ours become one line and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without ✓ gets a question mark, not a traceback
     try:
         app()
     except StanchionError as error:
-        print(f"stanchion: {error}", file=sys.stderr)  # noqa: T201 - the command line's own voice
+        typer.echo(f"stanchion: {output.plain(error, longest=2_000)}", err=True)
         sys.exit(3 if isinstance(error, StoreError) else 2)
-    except KeyboardInterrupt:
-        print("stanchion: interrupted; `stanchion resume` goes on.", file=sys.stderr)  # noqa: T201
-        sys.exit(130)

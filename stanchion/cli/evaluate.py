@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -36,8 +37,7 @@ def evaluate(
     as_json: options.AsJson = False,
 ) -> None:
     """Measure a workflow against known answers: accuracy, coverage, silent errors, cost; with intervals."""
-    from stanchion.blocking import wait_for
-    from stanchion.errors import DatasetError
+    from stanchion.errors import DatasetError, UsageError
     from stanchion.runs.inputs import read_inputs
     from stanchion.watch import evaluation
     from stanchion.watch.measure import measure
@@ -46,16 +46,19 @@ def evaluate(
     loaded = load_workflow(workflow)
     if not dataset.is_file():
         raise DatasetError(f"There is no dataset {dataset}.")
+    if out is not None and not out.parent.is_dir():
+        raise UsageError(f"--out names a file in {out.parent}, which is no folder.")  # before anything is spent
     inputs = list(read_inputs([str(dataset)]))
     with tempfile.TemporaryDirectory() as folder, output.progress(len(inputs), f"measuring {loaded.name}") as tick:
         kept = db or Path(folder) / "eval.db"
-        rows = wait_for(measure(loaded, inputs, db=kept, model=model, concurrency=concurrency, tick=tick))
+        rows = asyncio.run(measure(loaded, inputs, db=kept, model=model, concurrency=concurrency, tick=tick))
     report = evaluation.evaluate(rows, critical=loaded.critical)
     if out is not None:
-        out.write_text("".join(f"{evaluation.line(row)}\n" for row in rows), encoding="utf-8")
+        output.write_text(out, "".join(f"{evaluation.line(row)}\n" for row in rows))
     if as_json:
         output.print_json(report.to_json_dict())
-        return
-    screen = output.console()
-    for table in evaluation.tables(report):
-        screen.print(table)
+    else:
+        screen = output.console()
+        for table in evaluation.tables(report):
+            screen.print(table)
+    output.exit_if_failed(rows)

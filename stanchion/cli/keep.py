@@ -61,11 +61,15 @@ def prune(
 def backup(
     target: Annotated[Path, typer.Argument(metavar="FILE", help="Where the copy goes; must not exist.")],
     db: options.Db = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Copy the database to another file, also while it is in use."""
     with _ledger(db) as ledger:
         ledger.database.backup(target)
-    typer.echo(f"Wrote {target}.")
+    if as_json:
+        output.print_json({"backup": target})
+    else:
+        typer.echo(f"Wrote {target}.")
 
 
 def _age(text: str) -> timedelta:

@@ -41,10 +41,9 @@ def runs(
         found = ledger.runs(workflow=workflow, status=status, outcome=outcome, limit=limit)
     if as_json:
         output.print_json(found)
-    elif found:
-        output.console().print(output.runs_table(found))
-    else:
-        output.console().print("No runs.")
+        return
+    screen = output.console()
+    screen.print(output.runs_table(found, width=screen.width) if found else "No runs.")
 
 
 def show(
@@ -93,7 +92,7 @@ def graph(
     if svg is None:
         typer.echo(picture.mermaid(compiled, taken))
         return
-    svg.write_text(picture.svg(compiled, taken), encoding="utf-8")
+    output.write_text(svg, picture.svg(compiled, taken))
     typer.echo(f"Wrote {svg}.")
 
 
@@ -115,12 +114,9 @@ class _ledger:  # noqa: N801 - used as a function
 
 
 def _steps_table(steps: Any, calls: Any, verdicts: dict[str, Any]) -> Table:
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(header_style="bold", pad_edge=False)
-    for heading in ("#", "step", "verdict", "ms", "cost", "why"):
-        table.add_column(heading, justify="right" if heading in {"#", "ms"} else "left", overflow="fold")
+    table = output.table("#", "step", "verdict", "ms", "cost", "why")
     for step in steps:
         verdict = verdicts.get(step.task_id)
         spent = [call.cost_usd for call in calls if call.task_id == step.task_id]

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,6 +22,11 @@ if TYPE_CHECKING:
     from stanchion.runs.records import Run
 
 LONGEST_CELL = 60
+SHORT_ID = 8  # of 12 characters: among ten thousand runs two begin alike once in 20,000 databases
+WIDTH_OF_FILES = 120  # columns where no terminal says how wide it is
+WIDE = 100  # columns from which a table of runs has room for everything
+NUMBERS = {"#", "ms", "conf."}  # headings of columns that stand to the right
+NEVER_WRAPPED = {"run", "outcome", "conf.", "#", "ms"}
 MARKS = {"accepted": "✓", "reviewed": "✓", "rejected": "✗", "refused": "–", "failed": "!", "expired": "–"}
 
 
@@ -23,18 +34,36 @@ def console() -> Console:
     """Return the console for results; nothing in a document is taken for markup."""
     from rich.console import Console
 
-    return Console(markup=False, highlight=False, emoji=False, soft_wrap=False)
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDTH_OF_FILES
+    return Console(markup=False, highlight=False, emoji=False, soft_wrap=False, width=width)
+
+
+def command(*arguments: object) -> str:
+    """Return a command of ours as somebody can paste it into a shell.
+
+    Args:
+        arguments: what comes after the program's name, unquoted.
+    """
+    started_as = sys.argv[0]
+    if shutil.which("stanchion"):
+        program = "stanchion"
+    elif Path(started_as).suffix == ".py":
+        program = f"{shlex.quote(sys.executable)} -m stanchion.cli"
+    else:
+        program = shlex.quote(started_as)
+    return " ".join([program, *(shlex.quote(str(argument)) for argument in arguments)])
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON document: Decimals as strings, dates as ISO 8601.
+    """Print one JSON document: Decimals as strings, dates as ISO 8601, what a terminal might obey as escapes.
 
     Args:
         value: pydantic models, lists and dicts of them, plain data.
     """
     import pydantic_core
 
-    sys.stdout.write(pydantic_core.to_json(value, indent=2, inf_nan_mode="null").decode() + "\n")
+    text = pydantic_core.to_json(value, indent=2, inf_nan_mode="null", ensure_ascii=True).decode()
+    sys.stdout.write(text.replace("\x7f", "\\u007f") + "\n")
 
 
 def plain(value: Any, *, longest: int = LONGEST_CELL) -> str:
@@ -58,6 +87,15 @@ def money(value: Decimal | None) -> str:
     return "unknown" if value is None else f"${value:.4f}" if value else "$0"
 
 
+def short(identity: str) -> str:
+    """Return the beginning of an id, which every command takes for the whole.
+
+    Args:
+        identity: of a run or a review.
+    """
+    return identity[:SHORT_ID]
+
+
 def word(run: Run) -> str:
     """Return where a run stands in one word.
 
@@ -67,31 +105,43 @@ def word(run: Run) -> str:
     return run.outcome or ("review" if run.status == "waiting" else run.status)
 
 
-def runs_table(runs: Sequence[Run], *, fields: Sequence[str] = (), title: str | None = None) -> Table:
-    """Return runs as a table, one row each.
+def table(*headings: str) -> Table:
+    """Return an empty table without vertical lines; numbers stand to the right.
+
+    Args:
+        headings: of its columns.
+    """
+    from rich import box
+    from rich.table import Table
+
+    made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for heading in headings:
+        made.add_column(heading, justify="right" if heading in NUMBERS else "left", no_wrap=heading in NEVER_WRAPPED)
+    return made
+
+
+def runs_table(runs: Sequence[Run], *, fields: Sequence[str] = (), width: int) -> Table:
+    """Return runs as a table, one row each; a narrow one leaves out what matters least, and shortens the rest.
 
     Args:
         runs: in the order to be shown.
         fields: output fields to be shown.
-        title: above the table.
+        width: of the screen, in columns.
     """
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left", header_style="bold", pad_edge=False, expand=False)
-    for heading in ("run", "input", "outcome", "rung", *fields):
-        table.add_column(heading, overflow="fold" if heading == "run" else "ellipsis", no_wrap=heading == "run")
-    for heading in ("conf.", "calls"):
-        table.add_column(heading, justify="right")
-    table.add_column("why", overflow="fold")
+    wide = width >= WIDE
+    made = table("run", "input", "outcome", *(["rung"] if wide else []), *fields, "conf.", "why")
+    for_input, for_field, for_why = (30, 16, 90) if wide else (16, 10, 28)
     for run in runs:
-        state = word(run)
-        output = run.output or {}
-        cells = [run.id, plain(run.input_id, longest=28), f"{MARKS.get(state, '?')} {state}", run.rung or "–"]
-        cells += [plain(output.get(name), longest=26) for name in fields]
-        cells += ["–" if run.confidence is None else f"{run.confidence:.2f}", str(run.calls)]
-        table.add_row(*map(Text, [*cells, plain(run.reason, longest=90)]))
-    return table
+        state, output = word(run), run.output or {}
+        cells = [short(run.id), plain(run.input_id, longest=for_input), f"{MARKS.get(state, '?')} {state}"]
+        cells += [run.rung or "–"] if wide else []
+        cells += [plain(output.get(name), longest=for_field) for name in fields]
+        cells += ["–" if run.confidence is None else f"{run.confidence:.2f}"]
+        why = run.reason or ("" if wide or run.rung is None else f"by {run.rung}")
+        made.add_row(*map(Text, [*cells, plain(why or " ", longest=for_why)]))
+    return made
 
 
 def counts(runs: Sequence[Run]) -> str:
@@ -102,6 +152,34 @@ def counts(runs: Sequence[Run]) -> str:
     """
     number = Counter(word(run) for run in runs)
     return ", ".join(f"{count} {name}" for name, count in number.most_common())
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a result to a file that the user named.
+
+    Args:
+        path: the file; one that exists is replaced.
+        text: what it will hold.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    from stanchion.errors import UsageError
+
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def exit_if_failed(runs: Iterable[Any]) -> None:
+    """End the command with exit code 1 where a run failed by a defect.
+
+    Args:
+        runs: runs, or rows of an evaluation.
+    """
+    if any(run.outcome == "failed" for run in runs):
+        raise typer.Exit(1)
 
 
 @contextmanager

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import getpass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from stanchion.cli import options, output
 from stanchion.cli.look import _ledger
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from stanchion.runs.records import Review
 
 
 def add_to(app: typer.Typer) -> None:
@@ -23,29 +28,19 @@ def add_to(app: typer.Typer) -> None:
 
 def reviews(db: options.Db = None, as_json: options.AsJson = False) -> None:
     """List what waits for a person, the longest waiting first."""
-    from rich.table import Table
-    from rich.text import Text
-
     with _ledger(db) as ledger:
         waiting = ledger.reviews()
-    screen = output.console()
     if as_json:
         output.print_json(waiting)
         return
+    screen = output.console()
     if not waiting:
         screen.print("Nobody is waiting for an answer.")
         return
-    table = Table(header_style="bold", pad_edge=False)
-    for heading in ("review", "input", "question", "proposal", "why"):
-        table.add_column(heading, overflow="fold", no_wrap=heading == "review")
     for item in waiting:
-        question = item.question if isinstance(item.question, dict) else {"question": item.question}
-        proposal = question.get("proposal") or {}
-        shown = ", ".join(f"{name}={value}" for name, value in proposal.items() if isinstance(value, str))
-        cells = [item.id, item.input_id, question.get("question"), shown, question.get("reason")]
-        table.add_row(*(Text(output.plain(cell, longest=160)) for cell in cells))
-    screen.print(table)
-    screen.print("Answer with: stanchion review ID --approve | --edit field=value | --reject --reason TEXT")
+        screen.print(_question(item), "")
+    command = output.command("review", "ID", *(["--db", db] if db else []))
+    typer.echo(f"Answer with:\n  {command}  --approve | --edit FIELD=VALUE | --reject --reason TEXT")
 
 
 def review(
@@ -67,6 +62,7 @@ def review(
     chosen = [name for name, given in (("approve", approve), ("edit", bool(edit)), ("reject", reject)) if given]
     if len(chosen) != 1:
         raise UsageError("Give exactly one of --approve, --edit FIELD=VALUE and --reject.")
+    edits = _edits(edit or [])
     with _ledger(db) as ledger:
         asked = ledger.review(review_id)
         run = ledger.run(asked.run_id)
@@ -75,7 +71,7 @@ def review(
         asked.id,
         chosen[0],
         by=by or getpass.getuser(),
-        edits=_edits(edit or []),
+        edits=edits,
         reason=reason,
         model=run.model,
         db=options.existing_database(db),
@@ -83,7 +79,28 @@ def review(
     if as_json:
         output.print_json(after)
     else:
-        output.console().print(output.runs_table([after], fields=list(after.output or {})[:3]))
+        screen = output.console()
+        screen.print(output.runs_table([after], fields=list(edits)[:3], width=screen.width))
+    output.exit_if_failed([after])
+
+
+def _question(review: Review) -> Table:
+    """One review as names and values: what is asked, why, and the proposal's plain fields."""
+    from rich.table import Table
+    from rich.text import Text
+
+    asked = review.question if isinstance(review.question, dict) else {"question": review.question}
+    proposal = asked.get("proposal") if isinstance(asked.get("proposal"), dict) else {}
+    lines = {
+        "review": f"{output.short(review.id)}  {review.input_id}",
+        "question": asked.get("question"),
+        "why": asked.get("reason"),
+        **{f"  {name}": value for name, value in (proposal or {}).items() if not isinstance(value, dict | list)},
+    }
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    for name, value in lines.items():
+        grid.add_row(Text(output.plain(name)), Text(output.plain(value, longest=160)))
+    return grid
 
 
 def _edits(pairs: list[str]) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -62,7 +64,6 @@ def resume(
     as_json: options.AsJson = False,
 ) -> None:
     """Go on with everything that can go on: queued, cut off by a crash, or answered by a person."""
-    from stanchion.blocking import wait_for
     from stanchion.store import Database
 
     path = options.existing_database(db)
@@ -72,10 +73,10 @@ def resume(
     finally:
         database.close()
     runs: list[Run] = []
-    with output.progress(len(unfinished), "resuming") as tick:
+    with _resumable(db), output.progress(len(unfinished), "resuming") as tick:
         for reference, made_with in dict.fromkeys((run.reference, run.model) for run in unfinished):
             some = [run.id for run in unfinished if (run.reference, run.model) == (reference, made_with)]
-            runs += wait_for(_resume(reference, some, model or made_with, path, concurrency, tick))
+            runs += asyncio.run(_resume(reference, some, model or made_with, path, concurrency, tick))
     if not runs and not as_json:
         output.console().print("Nothing to resume.")
         return
@@ -95,15 +96,20 @@ def demo(
     runs = _run_with_progress(loaded, list(read_inputs([str(DATASET)])), "recorded:demo", db, 8)
     if as_json:
         output.print_json(runs)
-        return
+    else:
+        _tell_demo(runs, db)
+    output.exit_if_failed(runs)
+
+
+def _tell_demo(runs: Sequence[Run], db: Path) -> None:
     screen = output.console()
-    screen.print(output.runs_table(runs, fields=("date", "total"), title="Receipts, with recorded answers of a model"))
-    screen.print(f"\n{len(runs)} documents: {output.counts(runs)}.")
+    screen.print(output.runs_table(runs, fields=("date", "total"), width=screen.width))
+    screen.print(f"\n{len(runs)} receipts and bad inputs, with recorded answers of a model: {output.counts(runs)}.")
     screen.print(_spent(runs, db))
-    waiting = next((run for run in runs if run.status == "waiting"), None)
-    screen.print(f"The database: {db}. Next:")
-    screen.print(f"  stanchion show {waiting.id if waiting else runs[0].id} --db {db}    # each step of one run")
-    screen.print(f"  stanchion reviews --db {db}    # what waits for a person, and how to answer")
+    shown = next((run for run in runs if run.status == "waiting"), runs[0])
+    typer.echo(f"The database: {db}")
+    typer.echo(f"Each step of one run:\n  {output.command('show', output.short(shown.id), '--db', db)}")
+    typer.echo(f"What waits for a person, and how to answer:\n  {output.command('reviews', '--db', db)}")
 
 
 def _spent(runs: Sequence[Run], db: Path) -> str:
@@ -148,7 +154,6 @@ def _unfinished(database: Any, run_ids: list[str] | None) -> list[Run]:
 def _run_with_progress(
     workflow: Any, inputs: Sequence[Input], model: str | None, db: Path | None, concurrency: int
 ) -> list[Run]:
-    from stanchion.blocking import wait_for
     from stanchion.runs.runner import Runner
 
     async def work() -> list[Run]:
@@ -161,7 +166,22 @@ def _run_with_progress(
             async with Runner(workflow, db=db, model=model, concurrency=concurrency, observe=observe) as runner:
                 return await runner.start(inputs)
 
-    return wait_for(work())
+    with _resumable(db):
+        return asyncio.run(work())
+
+
+@contextmanager
+def _resumable(db: Path | None) -> Iterator[None]:
+    """Say how to go on where the user interrupts."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"stanchion: interrupted; this goes on:\n  {output.command('resume', *_named(db))}", err=True)
+        raise
+
+
+def _named(db: Path | None) -> list[str]:
+    return [] if db is None else ["--db", str(db)]
 
 
 def _fields(workflow: Any) -> Sequence[str]:
@@ -173,9 +193,8 @@ def _report(runs: Sequence[Run], as_json: bool, *, fields: Sequence[str] = (), d
         output.print_json(runs)
     else:
         screen = output.console()
-        screen.print(output.runs_table(runs, fields=fields))
+        screen.print(output.runs_table(runs, fields=fields, width=screen.width))
         screen.print(f"{len(runs)} runs: {output.counts(runs)}.")
         if any(run.status == "waiting" for run in runs):
-            screen.print(f"Some wait for a person: stanchion reviews{f' --db {db}' if db else ''}")
-    if any(run.outcome == "failed" for run in runs):
-        raise typer.Exit(1)
+            typer.echo(f"Some wait for a person:\n  {output.command('reviews', *_named(db))}")
+    output.exit_if_failed(runs)

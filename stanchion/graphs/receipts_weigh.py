@@ -19,7 +19,7 @@ from stanchion.text.money import parse_money
 from stanchion.verdict import Candidate, Rung, Source
 
 MODEL = 2.4
-"""What a model's word for a value counts, in log odds; fitted by benchmarks/receipts_fit.py."""
+"""What a model's word for a value counts, in log odds; benchmarks/receipts_fit.py fits about the same."""
 
 NOT_ON_PAGE = -2.5
 """Log odds of a value that stands nowhere on the page: models invent more often than OCR loses."""
@@ -152,7 +152,7 @@ def as_money(value: Any) -> Decimal | None:
     """
     if isinstance(value, str):
         amount = parse_money(value)
-    elif isinstance(value, int | float | Decimal) and not isinstance(value, bool) and abs(value) < LARGEST:
+    elif isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST:
         amount = Decimal(str(value))
     else:
         amount = None

@@ -1,8 +1,9 @@
-"""What an answer may not be before anybody looks into it: too deep, too large, or holding what is no JSON number."""
+"""What an answer may not be before anybody looks into it: too deep, too large, or holding what is not JSON."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -19,9 +20,11 @@ LARGEST = 1_000_000
 LONGEST_NUMBER = 1_000
 """Decimal digits of an integer; Python itself refuses to print one of more than 4,300."""
 
+_HALF_A_CHARACTER = re.compile("[\ud800-\udfff]")
+
 _HOLDERS = (dict, list, tuple)
 
-_MOST_BITS = int(LONGEST_NUMBER / math.log10(2))
+_HUGE = 10**LONGEST_NUMBER
 
 
 class _Holder(NamedTuple):
@@ -38,11 +41,12 @@ class Bounds(NamedTuple):
 
     Args:
         refusal: why the answer is not looked into at all, or None.
-        numbers: one failed check for each number that JSON does not know: infinite, undefined, or endless.
+        foreign: one failed check for each value that is not JSON: a number that is infinite, undefined or endless, a
+            text with half a character (a lone surrogate), which no database and no file would take.
     """
 
     refusal: Check | None
-    numbers: list[Check]
+    foreign: list[Check]
 
 
 def bounds(answer: Any) -> Bounds:
@@ -52,7 +56,7 @@ def bounds(answer: Any) -> Bounds:
         answer: what a JSON parser returned; anything else counts as one character.
     """
     size = 0
-    numbers: list[Check] = []
+    foreign: list[Check] = []
     holders = [_Holder([answer], 0, "", None)]
     while holders:
         holder = holders.pop()
@@ -64,29 +68,31 @@ def bounds(answer: Any) -> Bounds:
                 if holder.depth == DEEPEST:
                     return _refused(f"the answer is nested deeper than {DEEPEST} levels")
                 holders.append(_Holder(value, holder.depth + 1, key, holder))
-            elif not _is_json_number(value):
-                numbers.append(failed("schema", _keys(holder, key), _NO_NUMBER))
+            if not (_is_json(key) and _is_json(value)):
+                foreign.append(failed("schema", _keys(holder, key), _NOT_JSON))
             if size > LARGEST:
                 return _refused(f"the answer is larger than {LARGEST:,} characters")
-    return Bounds(None, numbers)
+    return Bounds(None, foreign)
 
 
 def _refused(reason: str) -> Bounds:
     return Bounds(failed("size", (), reason), [])
 
 
-_NO_NUMBER = f"is not a finite number of at most {LONGEST_NUMBER:,} digits"
+_NOT_JSON = f"is neither well-formed text nor a finite number of at most {LONGEST_NUMBER:,} digits"
 
 
 def _entries(holder: Any) -> Iterable[tuple[Any, Any]]:
     return holder.items() if isinstance(holder, dict) else enumerate(holder)
 
 
-def _is_json_number(value: Any) -> bool:
-    """Whether this is not a number that JSON does not know; what is no number at all is pydantic's to judge."""
+def _is_json(value: Any) -> bool:
+    """Whether this text or number is one in JSON too; what is neither is pydantic's to judge."""
+    if isinstance(value, str):
+        return value.isascii() or not _HALF_A_CHARACTER.search(value)
     if isinstance(value, float):
         return math.isfinite(value)
-    return not isinstance(value, int) or value.bit_length() <= _MOST_BITS
+    return not isinstance(value, int) or -_HUGE < value < _HUGE
 
 
 def _keys(holder: _Holder, key: str | int) -> Keys:

@@ -17,6 +17,7 @@ from typing import (
     Annotated,
     Any,
     ClassVar,
+    ForwardRef,
     Literal,
     NewType,
     Union,
@@ -25,7 +26,8 @@ from typing import (
     get_type_hints,
 )
 
-from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, PydanticUserError, RootModel, TypeAdapter
+from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, RootModel, TypeAdapter
+from pydantic.errors import PydanticUndefinedAnnotation, PydanticUserError
 from pydantic.fields import FieldInfo
 from typing_extensions import is_typeddict
 
@@ -286,7 +288,7 @@ def fields_of(model: type[BaseModel]) -> tuple[Field, ...]:
     if not model.__pydantic_complete__:
         try:
             model.model_rebuild()
-        except PydanticUserError as error:
+        except (PydanticUserError, PydanticUndefinedAnnotation) as error:
             raise UsageError(f"the model {model.__name__} refers to a type that is not defined") from error
     found = []
     for name, info in model.model_fields.items():
@@ -328,13 +330,19 @@ def place_of(annotation: Any, config: ConfigDict | None = None, within: tuple[An
         UsageError: if a validator stands where it could not be run.
     """
     config = config or ConfigDict()
-    inner, metadata, names = _peeled(annotation)
+    inner, metadata, names = _peeled(_named_above(annotation, within))
     constraints, validators = _sorted_out(metadata)
     common = (Annotated[(inner, *constraints)] if constraints else inner, config, validators)
     if any(name in within for name in names):
         _refuse_hidden(inner)
         return Place(*common)
     return _followed(inner, common, (*within, *names)) or Place(*common)
+
+
+def _named_above(annotation: Any, within: tuple[Any, ...]) -> Any:
+    """The type that a reference by name means where it means one that is being planned; else the annotation itself."""
+    name = annotation.__forward_arg__ if isinstance(annotation, ForwardRef) else annotation
+    return next((alias for alias in within if alias.__name__ == name), annotation)
 
 
 def _followed(

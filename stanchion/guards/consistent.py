@@ -83,7 +83,7 @@ class Consistent(Shipped):
         return " + ".join(self._parts) if self._each is None else f"the sum of {self._amount} over {self._each}"
 
 
-class _Unreadable(Exception):  # noqa: N818 - never leaves this file
+class _Unreadable(Exception):
     """A field that is not there, or is no number; the message says which."""
 
 

@@ -72,8 +72,8 @@ def check(output_type: Any, data: Any, *, metadata: Mapping[str, Any] | None = N
         checked = _checked(place, data, metadata or {})
     except RecursionError:  # a model that validates or holds itself without end
         return Checked(None, [failed("size", (), "the answer is nested too deeply")])
-    if limits.numbers:
-        checked = Checked(None, limits.numbers + checked.checks)
+    if limits.foreign:
+        checked = Checked(None, limits.foreign + checked.checks)
     return _kept(checked)
 
 
@@ -179,11 +179,17 @@ class _Round:
             if value is None and not getattr(validator, "wants_none", False):
                 continue
             saying = _ask()(validator, value, keys, self._metadata)
-            objection = self._mended.get((id(validator), keys))
-            self.checks.append(_mended(saying.check, objection) if objection else saying.check)
+            self.checks.append(self._with_mending(saying.check, validator, keys))
             if saying.fix is not None and raw is not ABSENT:
                 value = self.fixes[keys] = saying.fix  # the next validator sees the mended value
                 self.fixed[id(validator), keys] = saying.check
+
+    def _with_mending(self, check: Check, validator: Validator, keys: Keys) -> Check:
+        """A check as it is; a warning where it passes only because the value was mended."""
+        if not self._mended or check.status != "pass" or (id(validator), keys) not in self._mended:
+            return check
+        objection = self._mended[id(validator), keys]
+        return check.model_copy(update={"status": "warn", "reason": short(f"fixed: {objection.reason}")})
 
     def _follow_below(self, place: Place, value: Any, raw: Any, keys: Keys) -> None:
         try:
@@ -220,13 +226,6 @@ def _replaced(answer: Any, keys: Keys, value: Any) -> Any:
     copy: Any = dict(answer) if isinstance(answer, Mapping) else list(answer)
     copy[key] = _replaced(answer[key], tuple(rest), value)
     return copy
-
-
-def _mended(check: Check, objection: Check) -> Check:
-    """A check of the second round; a warning where it passes only because the value was mended."""
-    if check.status != "pass":
-        return check
-    return check.model_copy(update={"status": "warn", "reason": short(f"fixed: {objection.reason}")})
 
 
 def _kept(checked: Checked) -> Checked:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from datetime import date
 from typing import Any
 
@@ -44,13 +43,13 @@ _SHAPES = re.compile(
     | [ymd]{1,4}\ ?[-/. ]\ ?[ymd]{1,4}\ ?[-/. ]\ ?[ymd]{1,4}                      # YYYY-MM-DD
     | [hms]{1,2}:[hms]{1,2}(?::[hms]{1,2})?                                       # HH:MM
     | 0{1,4}([-/.])0{1,2}\1(?:0{1,4})                                               # 0000-00-00
-    | x{3,} | \.{2,}
+    | x{3,}
+    | [!-/:-@\[-`{-~\ \u2000-\u206f\u3000-\u303f]+                                # --- ??? …
     """,
     re.IGNORECASE | re.VERBOSE,
 )
 
-_SIGNS = frozenset({"Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm", "Sk", "Zs"})
-"""Unicode's kinds of punctuation, mathematical and modifying signs, and blanks; emoji are none of them."""
+_QUOTES = "\"'` "
 
 _DATES = frozenset({date.min, date(1900, 1, 1), date(1970, 1, 1), date.max})
 """Where calendars and computers begin and end."""
@@ -82,13 +81,12 @@ class Placeholder(Shipped):
         text = " ".join(value[: 2 * LONGEST].split())
         if not text and not value.strip():
             return self.failed("is empty")
-        if text.casefold().startswith("lorem ipsum") or (len(text) <= LONGEST and _is_placeholder(text)):
+        folded = text.casefold()
+        if folded.startswith("lorem ipsum") or (len(text) <= LONGEST and _is_placeholder(text, folded)):
             return self.failed("is a placeholder, not a value")
         return self.passed()
 
 
-def _is_placeholder(text: str) -> bool:
-    bare = text.strip("\"'` ")
-    if bare in _WORDS or bare.casefold() in _PHRASES or _SHAPES.fullmatch(bare):
-        return True
-    return all(unicodedata.category(character) in _SIGNS for character in bare)
+def _is_placeholder(text: str, folded: str) -> bool:
+    bare = text.strip(_QUOTES)
+    return not bare or bare in _WORDS or folded.strip(_QUOTES) in _PHRASES or _SHAPES.fullmatch(bare) is not None

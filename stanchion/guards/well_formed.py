@@ -56,9 +56,16 @@ class WellFormed(Shipped):
             return self.failed(f"has {len(value):,} characters, more than {self._longest:,}")
         if len(value.strip()) < self._shortest:
             return self.failed(f"has {len(value.strip())} characters, fewer than {self._shortest}")
+        return self.passed() if _is_plain(value) else self._looked_through(value)
+
+    def _looked_through(self, value: str) -> ValidationResult:
         if match := _FLAW.search(value):
             return self.failed(f"holds {_NAMES[match.lastgroup or '']} at character {match.start() + 1}")
-        # ftfy: sequences of characters that are common in mojibake and rare in text; none of them in plain ASCII.
-        if not value.isascii() and is_bad(value):
+        if is_bad(value):  # ftfy: sequences of characters that are common in mojibake and rare in text
             return self.failed("holds wrongly decoded letters")
         return self.passed()
+
+
+def _is_plain(value: str) -> bool:
+    """Whether a text is as most are, so that nothing need be searched for."""
+    return value.isascii() and value.isprintable() and "<" not in value and "&" not in value

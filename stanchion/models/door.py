@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stanchion.clock import Clock, SystemClock, new_id
 from stanchion.errors import ModelError, ModelUnavailable
+from stanchion.models.loop import on_models_loop
 from stanchion.models.prices import price
 from stanchion.models.providers import Model, bind_schema
+from stanchion.models.storable import storable
 
 if TYPE_CHECKING:
     from langchain_core.messages import AIMessage, BaseMessage
@@ -24,8 +26,17 @@ if TYPE_CHECKING:
     from stanchion.models.prompts import Prompt
     from stanchion.store.calls import CallKey, Journal
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
 CALL_TIMEOUT_SECONDS = 90.0  # over the HTTP timeout: the last bound for clients that ignore theirs
+
+_STATUS_IN_WORDS = {
+    400: "refused the request",
+    401: "refused the key",
+    403: "refused the key",
+    404: "knows no such model",
+    413: "found the request too large",
+    429: "is busy or the quota is used up",
+}
+_ERROR_CODE = re.compile("[a-z_]{1,40}")  # such as `insufficient_quota`; anything else may hold a secret
 
 
 class Request(NamedTuple):
@@ -133,17 +144,16 @@ class Door:
     async def _answer(self, request: Request) -> AIMessage:
         assert self.model.chat is not None  # noqa: S101 - narrowed by ask()
         bound = bind_schema(self.model.chat, request.schema)
+        asking = bound.ainvoke(list(request.messages))
         try:
             async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
-                return _clean(await bound.ainvoke(list(request.messages)))
+                return _clean(await (on_models_loop(asking) if self.model.is_ours else asking))
         except ModelError:
             raise
-        except TimeoutError as error:
-            raise ModelUnavailable("The model did not answer in time.", cost_unknown=True) from error
         except Exception as error:  # every SDK has a tree of its own; all of it means: no answer
             if (message := _answer_within(error)) is not None:
                 return _clean(message)
-            raise ModelUnavailable(f"The model failed: {_in_short(error)}.", cost_unknown=True) from error
+            raise _unavailable(error) from error
 
     def _times(self, start: float) -> dict[str, Any]:
         ms = (self._clock.monotonic() - start) * 1000
@@ -188,44 +198,50 @@ def _message_from(text: str) -> AIMessage:
 
 
 def _answer_within(error: Exception) -> AIMessage | None:
-    """Return the answer that openai's SDK holds back: it raises cut-off and filtered ones, though they were paid for."""
-    from langchain_core.messages import AIMessage
+    """Return the answer that an error hides: openai's SDK raises cut-off and filtered ones, though they were paid for.
 
-    completion = getattr(error, "completion", None)
-    if not getattr(completion, "choices", None):
+    langchain-openai leaves the HTTP response on the error; its body is a chat completion:
+    https://platform.openai.com/docs/api-reference/chat/object.
+    """
+    from langchain_core.messages import AIMessage
+    from langchain_core.messages.ai import UsageMetadata
+
+    try:
+        completion = error.response.json()  # type: ignore[attr-defined]
+        choice, usage = completion["choices"][0], completion.get("usage") or {}
+        said = choice["message"]
+        message = AIMessage(
+            said["content"] or "",
+            additional_kwargs={"refusal": said["refusal"]} if said.get("refusal") else {},
+            response_metadata={"finish_reason": choice["finish_reason"], "model_name": completion["model"]},
+        )
+        read, written = int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0))
+    except Exception:  # no response, or whatever else a server sends
         return None
-    choice, usage = completion.choices[0], completion.usage
-    message = AIMessage(
-        choice.message.content or "",
-        additional_kwargs={"refusal": choice.message.refusal} if choice.message.refusal else {},
-        response_metadata={"finish_reason": choice.finish_reason, "model_name": completion.model},
-    )
-    if usage is not None:
-        message.usage_metadata = {
-            "input_tokens": usage.prompt_tokens,
-            "output_tokens": usage.completion_tokens,
-            "total_tokens": usage.total_tokens,
-        }
+    if usage:
+        message.usage_metadata = UsageMetadata(input_tokens=read, output_tokens=written, total_tokens=read + written)
     return message
 
 
 def _clean(message: AIMessage) -> AIMessage:
-    """Replace half characters (lone surrogates), which JSON can smuggle in and neither msgpack nor SQLite can hold."""
-    text = json.dumps(message.model_dump(mode="python"), default=str, ensure_ascii=False)
-    if not _SURROGATE.search(text):
-        return message
-    return type(message).model_validate(_without_surrogates(message.model_dump()))
+    """Return the message as it can be stored: the same one, unless there is something in it that cannot."""
+    whole = message.model_dump()
+    clean = storable(whole)
+    return message if clean == whole else type(message).model_validate(clean)
 
 
-def _without_surrogates(value: Any) -> Any:
-    if isinstance(value, str):
-        return _SURROGATE.sub("\ufffd", value)
-    if isinstance(value, dict):
-        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
-    return [_without_surrogates(item) for item in value] if isinstance(value, list) else value
-
-
-def _in_short(error: Exception) -> str:
-    """Name an SDK's error without its body, which may repeat the document or a key."""
+def _unavailable(error: Exception) -> ModelUnavailable:
+    """Say what failed, without the error's own text, which may repeat the document or a key."""
     status = getattr(error, "status_code", None)
-    return f"{type(error).__name__} (HTTP {status})" if isinstance(status, int) else type(error).__name__
+    names = " ".join(kind.__name__ for kind in type(error).__mro__)
+    if isinstance(status, int):
+        words = "The provider " + _STATUS_IN_WORDS.get(status, "had an error")
+        code = getattr(error, "code", None)
+        known = isinstance(code, str) and _ERROR_CODE.fullmatch(code)
+        words += f" (HTTP {status}, {code})." if known else f" (HTTP {status})."
+        return ModelUnavailable(words, cost_unknown=status >= 500)
+    if "Timeout" in names:
+        return ModelUnavailable("The model did not answer in time.", cost_unknown=True)
+    if "Connection" in names:
+        return ModelUnavailable("The connection to the model failed or broke off.", cost_unknown=True)
+    return ModelUnavailable(f"The model failed: {type(error).__name__}.", cost_unknown=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from langchain_core.messages import AIMessage
     from langchain_core.runnables import Runnable
 
-EXTRAS = {"openai": "openai", "anthropic": "anthropic", "ollama": "ollama"}
+EXTRAS = {"openai", "anthropic", "ollama"}  # as pyproject.toml names them
 HTTP_TIMEOUT_SECONDS = 60.0
 
 
@@ -22,10 +23,12 @@ class Model(NamedTuple):
     Args:
         name: the model's usual string, such as `openai:gpt-4o-mini`.
         chat: the LangChain chat model, or None for `none`.
+        is_ours: we made it from its string, so its connections belong to the models' loop (see `loop`).
     """
 
     name: str
     chat: BaseChatModel | None
+    is_ours: bool = False
 
     @property
     def provider(self) -> str | None:
@@ -58,19 +61,18 @@ def load_model(model: str | BaseChatModel, recorded: list[Any] | None = None) ->
         from stanchion.models.recorded import RecordedModel
 
         return Model(model, RecordedModel(name_on_record=model.removeprefix("recorded:"), answers=recorded or []))
-    return _init_chat_model(model)
+    return _init_chat_model(model, frozenset(os.environ.items()))
 
 
-@lru_cache(maxsize=16)  # one client, and so one connection pool, for all runs of a process
-def _init_chat_model(model: str) -> Model:
+@lru_cache(maxsize=16)  # one client for all runs of a process, as long as the environment has the same keys, addresses
+def _init_chat_model(model: str, _environment: frozenset[tuple[str, str]]) -> Model:
     from langchain.chat_models import init_chat_model
 
     provider = model.split(":", 1)[0]
     try:
-        return Model(model, init_chat_model(model, max_retries=0, timeout=HTTP_TIMEOUT_SECONDS))
+        return Model(model, init_chat_model(model, max_retries=0, timeout=HTTP_TIMEOUT_SECONDS), is_ours=True)
     except ImportError as error:
-        extra = EXTRAS.get(provider)
-        how = f"stanchion[{extra}]" if extra else f"the LangChain package of {provider}"
+        how = f"stanchion[{provider}]" if provider in EXTRAS else f"the LangChain package of {provider}"
         raise MissingExtra(f"The model {model} needs a package that is not installed: pip install '{how}'.") from error
     except Exception as error:  # every provider's constructor has exceptions of its own
         raise UsageError(

@@ -31,7 +31,7 @@ _SURE = 0.5
 _HTML = re.compile(r"\s*(?:<!--.{0,500}-->\s*)?<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL)
 
 
-class _Refused(StanchionError):  # noqa: N818 - reads as what it is
+class _Refused(StanchionError):
     """The document cannot go on; the message says why, for a person."""
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Protocol, TypedDict
+from typing import Annotated, Any, Protocol
 
 from langchain_core.messages import AnyMessage
+from typing_extensions import TypedDict  # pydantic, which draws schemas for Studio, wants this one before Python 3.12
 
 from stanchion.verdict import Candidate, Decision, Outcome, Rung, Source, Verdict
 

@@ -15,16 +15,22 @@ from langchain_core.runnables import RunnableLambda
 
 from stanchion.blocking import wait_for
 from stanchion.context import current_place, run_context
-from stanchion.errors import ModelError
+from stanchion.errors import ModelError, ModelRefused
 from stanchion.guards import check, json_schema
 from stanchion.models.door import Request
 from stanchion.models.prompts import Prompt
+from stanchion.models.storable import storable
 from stanchion.nodes.state import WorkflowState
 from stanchion.text.lenient_json import Parsed, Unparseable, read_json
-from stanchion.verdict import Candidate, Check, Rung, Verdict
+from stanchion.verdict import Candidate, Check, Decision, Rung, Verdict
 
+BEYOND = "The answer holds an integer of more than 64 bits, or half a character."
 CLAIMED = "confidence"  # models like to add it, asked or not; it is kept as a claim and never trusted
 MAX_FAILURES_TOLD = 20
+
+# Why a model stopped, in the words of OpenAI, Anthropic, Google and Ollama:
+CUT_OFF = {"length", "max_tokens", "max_output_tokens"}
+DECLINED = {"refusal", "content_filter", "safety", "prohibited_content", "blocklist"}
 
 Node = RunnableLambda[WorkflowState, dict[str, Any]]
 
@@ -73,8 +79,8 @@ def repair(prompt: Prompt, output: Any, *, at_most: int = 1, name: str = "repair
         update = await _ask(question, [*conversation, *_reply(conversation, again)], state)
         repairs = sum(isinstance(message, AIMessage) for message in update.get("conversation", conversation)) - 1
         if update["verdict"].decision == "repair" and repairs >= at_most:
-            exhausted = {"decision": "fall_back", "reason": f"Still wrong after {repairs} repairs."}
-            update["verdict"] = update["verdict"].model_copy(update=exhausted)
+            reason = f"Still wrong after {repairs} repair{'s' * (repairs != 1)}. {update['verdict'].reason}"
+            update["verdict"] = update["verdict"].model_copy(update={"decision": "fall_back", "reason": reason})
         return update
 
     return _with_synchronous_face(node, name)
@@ -93,17 +99,14 @@ async def _ask(question: _Question, messages: list[AnyMessage], state: WorkflowS
     try:
         answer = await run_context().way().ask(request, current_place(question.node))
     except ModelError as error:
-        return {"verdict": Verdict(decision="fall_back", reason=str(error))}
-    if _declined(answer):
-        return {
-            "conversation": [*messages, answer],
-            "verdict": Verdict(decision="review", reason="The model declined to read this document."),
-        }
+        decision: Decision = "review" if isinstance(error, ModelRefused) else "fall_back"
+        return {"verdict": Verdict(decision=decision, reason=str(error))}
+    if declined := _declined(answer):
+        return {"conversation": [*messages, answer], "verdict": Verdict(decision="review", reason=declined)}
     candidate = _read(question, answer, state)
     failures = [item for item in candidate.checks if item.status == "fail"]
     verdict = Verdict(
         decision="repair" if failures else "accept",
-        confidence=candidate.claimed,
         reason=_told(failures[:1]) if failures else "",
         checks=candidate.checks,
     )
@@ -115,7 +118,7 @@ async def _ask(question: _Question, messages: list[AnyMessage], state: WorkflowS
 
 def _read(question: _Question, answer: AIMessage, state: WorkflowState) -> Candidate:
     """Read and guard an answer; whatever is wrong with it stands in the candidate's checks."""
-    truncated = answer.response_metadata.get("finish_reason") in {"length", "max_tokens"}
+    truncated = _stopped_by(answer) in CUT_OFF
     try:
         parsed = _parse(answer, truncated=truncated)
     except Unparseable as error:
@@ -129,12 +132,17 @@ def _read(question: _Question, answer: AIMessage, state: WorkflowState) -> Candi
     elif parsed.note:
         checks.insert(0, _well_formed("warn", f"The JSON was {parsed.note}."))
     output = checked.value.model_dump(mode="json") if checked.value is not None else {}
+    if storable(output) != output:  # pydantic takes a text of 30 digits for an int
+        return Candidate(rung=question.rung, output={}, checks=[*checks, _well_formed("fail", BEYOND)], claimed=claimed)
     return Candidate(rung=question.rung, output=output, checks=checks, claimed=claimed)
 
 
 def _parse(answer: AIMessage, *, truncated: bool) -> Parsed:
     if answer.tool_calls:
-        return Parsed(answer.tool_calls[0]["args"], "")
+        first, *others = (call["args"] for call in answer.tool_calls)
+        if any(other != first for other in others):
+            raise Unparseable("The answer holds several JSON values that differ.")
+        return Parsed(first, "")
     if answer.invalid_tool_calls:
         return read_json(answer.invalid_tool_calls[0]["args"] or "", truncated=truncated)
     return read_json(answer.text, truncated=truncated)
@@ -150,12 +158,22 @@ def _without_claim(data: Any, schema: dict[str, Any]) -> tuple[Any, float | None
     return rest, float(claimed)
 
 
-def _declined(answer: AIMessage) -> bool:
-    refusal = answer.additional_kwargs.get("refusal")
+def _declined(answer: AIMessage) -> str:
+    """Say that the model, or its provider's filter, declined to answer; nothing where it did not."""
     blocks = answer.content if isinstance(answer.content, list) else []
     said = any(isinstance(block, dict) and block.get("type") == "refusal" for block in blocks)
-    reason = answer.response_metadata.get("finish_reason") or answer.response_metadata.get("stop_reason")
-    return bool(refusal) or said or reason in {"content_filter", "refusal"}
+    if said or answer.additional_kwargs.get("refusal"):
+        return "The model declined to read this document."
+    reason = _stopped_by(answer)
+    return f"The provider stopped the answer on grounds of content ({reason})." if reason in DECLINED else ""
+
+
+def _stopped_by(answer: AIMessage) -> str:
+    """Say why the model stopped: every provider has a key of its own for it, and OpenAI's Responses API another."""
+    told = answer.response_metadata
+    incomplete = told.get("incomplete_details") or {}
+    reason = told.get("finish_reason") or told.get("stop_reason") or told.get("done_reason") or incomplete.get("reason")
+    return str(reason or "").lower()
 
 
 def _well_formed(status: Any, reason: str) -> Check:

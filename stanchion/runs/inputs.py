@@ -43,7 +43,7 @@ class Input(NamedTuple):
     truth: dict[str, Any] | None = None
 
 
-class _Unusable(StanchionError):  # noqa: N818 - reads as what it is
+class _Unusable(StanchionError):
     """What was named gives no document; the message says why, for a person."""
 
 
@@ -187,7 +187,7 @@ def _from_stdin(stream: IO[bytes], max_bytes: int) -> Iterator[Input]:
         if b"input" in first[1] and "input" in _object(first[1]):
             yield from _from_lines(chain([first], lines), name, max_bytes)
         else:
-            rest = stream.read(max(0, max_bytes + 1 - len(first[1])))
+            rest = stream.read(max_bytes + 1 - len(first[1]))
             yield _file(name, name, first[1] + rest, max_bytes)
     except _TROUBLE as trouble:
         yield _unusable(name, trouble)

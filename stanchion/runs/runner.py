@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
 from functools import partial
@@ -31,12 +31,13 @@ from stanchion.runs import ledger
 from stanchion.runs.checkpoints import open_checkpoints
 from stanchion.runs.inputs import Input, checkpointable
 from stanchion.runs.ledger import Ledger, as_json
+from stanchion.runs.recorder import Observe, StepRecorder
 from stanchion.runs.records import Review, Run
 from stanchion.settings import Settings
 from stanchion.store import Database, Owner
 from stanchion.store.calls import Journal
 from stanchion.store.owners import is_alive
-from stanchion.verdict import Outcome, Verdict
+from stanchion.verdict import Outcome
 from stanchion.workflow import Workflow, load_workflow
 
 if TYPE_CHECKING:
@@ -44,10 +45,6 @@ if TYPE_CHECKING:
 
 MOST_STEPS = 50  # per run and resume; LangGraph's own limit lets a loop run 10,007 steps
 STRICT_RESUME = "__pregel_strict_resume"  # private in LangGraph 1.2: an answer never falls to the next question
-
-Observe = Callable[[str, str], None]
-"""Told the name of each thing as it has happened, and the run's id: `queued`, `claimed`, `call started`,
-`call answered`, `call failed`, `step started`, `step ended`, `waiting`, `answered`, `ended`."""
 
 
 class Runner:
@@ -254,23 +251,23 @@ class Runner:
             return
         self._observe("claimed", run_id)
         row = self._database.read("SELECT * FROM runs WHERE id = ?", [run_id])[0]
+        recorder = StepRecorder(self._database, run_id, self._clock, self._observe)
         try:
-            snapshot = await self._run_graph(row)
+            await self._settle(run_id, await self._run_graph(row, recorder))
         except (StoreError, sqlite3.Error) as error:
             raise error if isinstance(error, StoreError) else StoreError(f"The database failed: {error}.") from error
         except GraphRecursionError:
             await self._finish(run_id, Outcome(kind="failed", reason=f"Stopped after {MOST_STEPS} steps: a loop?"))
         except Exception as error:  # a defect in a node: this run's end, and nobody else's
             await self._finish(run_id, Outcome(kind="failed", reason=f"A defect: {type(error).__name__}: {error}"))
-        else:
-            await self._settle(run_id, snapshot)
+        await recorder.written()
 
     def _dead_owners(self, run_id: str) -> list[str]:
         rows = self._database.read("SELECT owner FROM runs WHERE id = ? AND owner IS NOT NULL", [run_id])
         owners = [str(row["owner"]) for row in rows]
         return [name for name in owners if name != self._owner.name and not is_alive(self._path, name)]
 
-    async def _run_graph(self, row: dict[str, Any]) -> StateSnapshot:
+    async def _run_graph(self, row: dict[str, Any], recorder: StepRecorder) -> StateSnapshot:
         run_id = row["id"]
         config: Any = {
             "configurable": {"thread_id": run_id, STRICT_RESUME: True},
@@ -278,19 +275,18 @@ class Runner:
             "run_name": self.workflow.name,
         }
         context = self._context(row)
-        given = await self._next_input(row, config)
-        recorder = _StepRecorder(self._database, run_id, self._clock, self._observe)
+        given = await self._next_input(row, config, recorder)
         try:
             async for event in self._graph.astream(
                 given, config, context=context, stream_mode="tasks", durability="sync"
             ):
-                await recorder.record(event)
+                recorder.record(event)
         except Exception as error:
-            await recorder.fail(error)
+            recorder.fail(error)
             raise
         return await self._graph.aget_state(config)
 
-    async def _next_input(self, row: dict[str, Any], config: Any) -> Any:
+    async def _next_input(self, row: dict[str, Any], config: Any, recorder: StepRecorder) -> Any:
         """Return what LangGraph goes on with: the input, nothing (from its last checkpoint), or people's answers.
 
         Whether a run has finished is never read from the checkpoint's `next`: killed after its first checkpoint, a run
@@ -298,6 +294,7 @@ class Runner:
         """
         if await self._saver.aget_tuple(config) is None:
             return {"document": checkpointable(json.loads(row["input"]))}
+        await recorder.catch_up(self._graph, config)
         answers = self.ledger.reviews(run_id=row["id"], status="answered")
         unused = {review.interrupt_id: review.answer for review in answers if review.resumed_at is None}
         if not unused:
@@ -378,68 +375,6 @@ class Runner:
 
     def _now(self) -> str:
         return self._clock.now().isoformat()
-
-
-class _StepRecorder:
-    """Turns LangGraph's task events into rows; each row is on disk before the graph takes its next step."""
-
-    def __init__(self, database: Database, run_id: str, clock: Clock, observe: Observe) -> None:
-        self._database = database
-        self._run_id = run_id
-        self._clock = clock
-        self._observe = observe
-        self._running: dict[str, float] = {}
-
-    async def record(self, event: dict[str, Any]) -> None:
-        if "triggers" in event:
-            self._started(event)
-        else:
-            await self._ended(event)
-
-    def _started(self, event: dict[str, Any]) -> None:
-        self._running[event["id"]] = self._clock.monotonic()
-        self._database.submit(
-            partial(
-                ledger.step_started,
-                run_id=self._run_id,
-                task_id=event["id"],
-                node=event["name"],
-                state=as_json(event["input"]),
-                at=self._clock.now().isoformat(),
-            )
-        )
-        self._observe("step started", self._run_id)
-
-    async def _ended(self, event: dict[str, Any]) -> None:
-        result = event["result"]
-        verdict = result.get("verdict") if isinstance(result, dict) else None
-        end = self._end(
-            event["id"], state=as_json(result), error=None if event["error"] is None else str(event["error"])
-        )
-
-        def work(tables: Any) -> None:
-            end(tables)
-            if isinstance(verdict, Verdict):
-                ledger.add_verdict(tables, self._run_id, event["id"], event["name"], verdict)
-
-        await self._database.write(work)
-        self._observe("step ended", self._run_id)
-
-    async def fail(self, error: Exception) -> None:
-        for task_id in list(self._running):
-            await self._database.write(self._end(task_id, state=None, error=f"{type(error).__name__}: {error}"))
-
-    def _end(self, task_id: str, *, state: str | None, error: str | None) -> Callable[[Any], None]:
-        started = self._running.pop(task_id, self._clock.monotonic())
-        return partial(
-            ledger.step_ended,
-            run_id=self._run_id,
-            task_id=task_id,
-            state=state,
-            error=error,
-            at=self._clock.now().isoformat(),
-            ms=(self._clock.monotonic() - started) * 1000,
-        )
 
 
 def _outcome(values: dict[str, Any]) -> Outcome:

@@ -32,11 +32,13 @@ Work = Callable[["Tables"], T]
 
 LARGEST_BATCH = 256
 BUSY_SECONDS = 30.0
+PATIENCE_SECONDS = 0.05
 
 
 class _Job(NamedTuple):
     work: Work[Any]
     done: Future[Any]
+    patient: bool
 
 
 class Database:
@@ -99,16 +101,17 @@ class Database:
         with _as_store_error(self.path), self._reading:
             return [dict(row) for row in self._reader.execute(sql, parameters).fetchall()]
 
-    def submit(self, work: Work[T]) -> Future[T]:
+    def submit(self, work: Work[T], *, patient: bool = False) -> Future[T]:
         """Queue a piece of writing; it is on disk once the returned future has its result.
 
         Args:
             work: called in the writer thread with a `sqlite_utils.Database` inside a transaction; what it raises undoes
                 what it wrote, and nothing else of the batch.
+            patient: let it wait up to 50 ms for the next write, and share its transaction; the order stays.
         """
         if self._closed:
             raise StoreError(f"The database {self.path} was closed; open it again before writing.")
-        job = _Job(work, Future())
+        job = _Job(work, Future(), patient)
         self._jobs.put(job)
         return job.done
 
@@ -180,10 +183,11 @@ class Database:
 
     def _batches(self) -> Iterator[list[_Job]]:
         while (job := self._jobs.get()) is not None:
-            batch = [job]
+            batch: list[_Job] = [job]
             with contextlib.suppress(queue.Empty):
                 while len(batch) < LARGEST_BATCH:
-                    following = self._jobs.get_nowait()
+                    wait = PATIENCE_SECONDS if all(waiting.patient for waiting in batch) else 0.0
+                    following = self._jobs.get(timeout=wait) if wait else self._jobs.get_nowait()
                     if following is None:
                         yield batch
                         return

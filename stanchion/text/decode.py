@@ -54,7 +54,6 @@ _BREAKS = {
 """What a tag puts between the text before and after it; all others, a newline."""
 _HIDING = {"<!--": "-->"} | {name: f"/{name}" for name in ("script", "style", "template", "title", "noscript")}
 
-
 _BOMS = {  # the longer ones first: UTF-32's begins like UTF-16's
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -83,12 +82,11 @@ _ENCODINGS = (
 _STRAY_BYTES = {0xDC00 + byte: bytes([byte]).decode("cp1252", "replace") for byte in range(0x80, 0x100)}
 """What surrogateescape makes of bytes that are not UTF-8, to the characters they are in Western Windows."""
 
-
 _Step = Callable[[str], tuple[str, int]]
 """One kind of change: a text to the changed text and how often it was changed."""
 
 
-class NotText(StanchionError):  # noqa: N818 - reads as what it is
+class NotText(StanchionError):
     """Bytes are not text; the message is a sentence for the person who sent them."""
 
 

@@ -33,7 +33,7 @@ _STRING = r'"(?:[^"\\]|\\.)*+\\?"?'  # its end may be missing
 _LAST_MEMBER = re.compile(rf",?\s*(?:{_STRING}\s*:?\s*)?(?:{_STRING}|[-+.\w]*)\s*", re.DOTALL)
 
 
-class Unparseable(StanchionError):  # noqa: N818 - reads as what it is
+class Unparseable(StanchionError):
     """A text holds no JSON object or array, or several that contradict each other; the message says which."""
 
 

@@ -18,7 +18,7 @@ _GAP = re.compile(" {3,}")
 _BROKEN = "This PDF is broken and cannot be read."
 
 
-class UnreadablePdf(StanchionError):  # noqa: N818 - reads as what it is
+class UnreadablePdf(StanchionError):
     """A PDF gave no text; the message is a sentence for the person who sent it."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Annotated, Any, NamedTuple
 
 import pytest
@@ -66,7 +66,7 @@ class Awaitable(Validator):
 
 @pytest.mark.parametrize(
     "kind",
-    [Person, Record, Row, list[Record], dict[Name, int], Iterator[Name], Iterator[Named], NameTree, type[Named]],
+    [Person, Record, Row, list[Record], dict[Name, int], Iterable[Name], Iterable[Named], NameTree, type[Named]],
     ids=str,
 )
 def test_a_validator_that_could_never_run_is_refused(kind):

@@ -44,6 +44,7 @@ class Whole(BaseModel):
         ({"names": {"a": 1}}, "names"),
         ({"text": 5}, "text"),
         ({"text": "\ud800"}, "text"),
+        ({"anything": {"\udfff": 1}}, 'anything["\\udfff"]'),
         ({"flag": "perhaps"}, "flag"),
         ({"number": float("nan")}, "number"),
         ({"number": float("inf")}, "number"),

@@ -83,6 +83,13 @@ def test_stdin_is_json_lines_or_one_document() -> None:
     assert only("-", stdin=io.BytesIO()).document["data"] == ""
 
 
+def test_no_more_is_read_than_may_be() -> None:
+    """A document on standard input that never ends is left off at the limit."""
+    endless = io.BytesIO(b"line\n" * 1_000)
+    assert "larger than 100 bytes" in only("-", stdin=endless, max_bytes=100).document["problem"]
+    assert endless.tell() == 101
+
+
 def test_ids_are_unique_short_and_printable() -> None:
     """Two runs never share an id, and an id from outside can stand in a terminal and a file name."""
     ids = ["x", "x", "x-2", "x", "a\x1b[1mb\n", "\ud800", "", 7, "y" * 300, "y" * 300]

@@ -49,6 +49,7 @@ prose = st.text(st.characters(exclude_characters="{}[]", exclude_categories=["Cs
         ('{"a": 1 "b": 2}', {"a": 1, "b": 2}, REPAIRED),
         ('{"a": 1, // why\n "b": 2}', {"a": 1, "b": 2}, REPAIRED),
         ('{"size": "5" pipe", "b": 1}', {"size": '5" pipe', "b": 1}, REPAIRED),
+        ('{"a": 1, "size": "5" pipe", "b": 1}', {"a": 1, "size": '5" pipe', "b": 1}, REPAIRED),
         ('{"a": [1, 2}', {"a": [1, 2]}, REPAIRED),
         ('{"a": "x\ny"}', {"a": "x\ny"}, REPAIRED),
         ("{“a”: “b”}", {"a": "b"}, REPAIRED),
