@@ -2,8 +2,8 @@
 
 A kept HTTP connection belongs to the loop that opened it, and the providers' packages share one client per process:
 whoever calls `asyncio.run` twice, as every synchronous `invoke` does, would find the second call's connection dead
-(measured: with langchain-openai every second call failed). Nothing but requests to models runs here, so no node or guard
-can hold them up.
+(measured: with langchain-openai every second call failed). Nothing but requests to models runs here, so no node and no
+guard can hold them up.
 """
 
 from __future__ import annotations

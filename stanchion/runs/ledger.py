@@ -271,22 +271,20 @@ def queue_runs(tables: Tables, rows: Iterable[dict[str, Any]]) -> None:
     tables.table("runs").insert_all(rows)
 
 
-def claim(tables: Tables, run_id: str, owner: str, dead: Sequence[str], at: str) -> bool:
-    """Take a run for an owner; False where it has ended or somebody alive has it.
+def claim(tables: Tables, run_id: str, owner: str, from_owner: str | None, at: str) -> bool:
+    """Take a run for an owner; False where it has ended or somebody else has it.
 
     Args:
         tables: in the writer thread.
         run_id: which.
         owner: who takes it.
-        dead: owners known to be dead.
+        from_owner: who may have had it, and is known to be dead.
         at: the present time.
     """
-    marks = ", ".join("?" * len(dead))
     taken = tables.conn.execute(
-        f"""UPDATE runs SET owner = ?, status = 'running', started_at = coalesce(started_at, ?)
-            WHERE id = ? AND outcome IS NULL AND status != 'cancelled'
-            AND (owner IS NULL OR owner = ? OR owner IN ({marks}))""",
-        [owner, at, run_id, owner, *dead],
+        """UPDATE runs SET owner = :owner, status = 'running', started_at = coalesce(started_at, :at)
+           WHERE id = :id AND outcome IS NULL AND status != 'cancelled' AND (owner IS NULL OR owner = :from_owner)""",
+        {"owner": owner, "from_owner": from_owner, "at": at, "id": run_id},
     )
     return bool(taken.rowcount)
 

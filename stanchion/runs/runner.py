@@ -243,14 +243,19 @@ class Runner:
         return self.ledger.runs_of(run_ids)
 
     async def _advance(self, run_id: str) -> None:
-        dead = self._dead_owners(run_id)
+        row = self._database.read("SELECT * FROM runs WHERE id = ?", [run_id])[0]
         claimed = await self._database.write(
-            partial(ledger.claim, run_id=run_id, owner=self._owner.name, dead=dead, at=self._now())
+            partial(
+                ledger.claim,
+                run_id=run_id,
+                owner=self._owner.name,
+                from_owner=row["owner"] if self._may_take_from(row["owner"]) else None,
+                at=self._now(),
+            )
         )
         if not claimed:
             return
         self._observe("claimed", run_id)
-        row = self._database.read("SELECT * FROM runs WHERE id = ?", [run_id])[0]
         recorder = StepRecorder(self._database, run_id, self._clock, self._observe)
         try:
             await self._settle(run_id, await self._run_graph(row, recorder))
@@ -262,10 +267,8 @@ class Runner:
             await self._finish(run_id, Outcome(kind="failed", reason=f"A defect: {type(error).__name__}: {error}"))
         await recorder.written()
 
-    def _dead_owners(self, run_id: str) -> list[str]:
-        rows = self._database.read("SELECT owner FROM runs WHERE id = ? AND owner IS NOT NULL", [run_id])
-        owners = [str(row["owner"]) for row in rows]
-        return [name for name in owners if name != self._owner.name and not is_alive(self._path, name)]
+    def _may_take_from(self, owner: str | None) -> bool:
+        return owner is not None and (owner == self._owner.name or not is_alive(self._path, owner))
 
     async def _run_graph(self, row: dict[str, Any], recorder: StepRecorder) -> StateSnapshot:
         run_id = row["id"]
@@ -292,7 +295,7 @@ class Runner:
         Whether a run has finished is never read from the checkpoint's `next`: killed after its first checkpoint, a run
         looks finished there. Only an outcome in the ledger counts.
         """
-        if await self._saver.aget_tuple(config) is None:
+        if row["started_at"] is None or await self._saver.aget_tuple(config) is None:
             return {"document": checkpointable(json.loads(row["input"]))}
         await recorder.catch_up(self._graph, config)
         answers = self.ledger.reviews(run_id=row["id"], status="answered")

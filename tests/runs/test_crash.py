@@ -102,6 +102,7 @@ def test_nothing_is_lost_or_paid_twice(forge: Any, tmp_path: Path, die: tuple[st
     after = read(db, "SELECT input_id, status, outcome FROM runs")
     assert sorted(row["input_id"] for row in after) == sorted(row["id"] for row in documents)
     assert {(row["status"], row["outcome"]) for row in after} <= {("done", "accepted"), ("waiting", None)}
+    assert steps_in_ledger(db) == steps_in_checkpoints(db)
     assert all(asked[call] == 1 for call, status in before.items() if status == "answered")
     unknown = sum(status == "started" for status in before.values())
     assert sum(asked.values()) <= len(asked) + unknown
@@ -134,6 +135,18 @@ def test_a_run_killed_between_answer_and_resume_takes_the_answer_once(forge: Any
 
     assert read(db, "SELECT outcome, reason FROM runs") == [{"outcome": "rejected", "reason": "No receipt."}]
     assert len(read(db, "SELECT * FROM steps WHERE node = 'outcome'")) == 1
+
+
+def steps_in_ledger(db: Path) -> set[tuple[str, str]]:
+    """Which steps of which runs the ledger has as ended."""
+    return {(row["run_id"], row["task_id"]) for row in read(db, "SELECT * FROM steps WHERE ended_at IS NOT NULL")}
+
+
+def steps_in_checkpoints(db: Path) -> set[tuple[str, str]]:
+    """Which steps LangGraph has the writes of; its own start, and steps that asked a person, left out."""
+    rows = read(db, "SELECT DISTINCT thread_id, task_id, channel FROM writes")
+    others = {row["task_id"] for row in rows if row["channel"] in {"__interrupt__", "branch:to:intake"}}
+    return {(row["thread_id"], row["task_id"]) for row in rows if row["task_id"] not in others}
 
 
 def read(db: Path, sql: str) -> list[dict[str, Any]]:
