@@ -207,7 +207,8 @@ def _answer_within(error: Exception) -> AIMessage | None:
     from langchain_core.messages.ai import UsageMetadata
 
     try:
-        completion = error.response.json()  # type: ignore[attr-defined]
+        response = error.response  # type: ignore[attr-defined]
+        completion = response.raise_for_status().json()
         choice, usage = completion["choices"][0], completion.get("usage") or {}
         said = choice["message"]
         message = AIMessage(

@@ -69,11 +69,12 @@ def _init_chat_model(model: str, _environment: frozenset[tuple[str, str]]) -> Mo
     from langchain.chat_models import init_chat_model
 
     provider = model.split(":", 1)[0]
+    name = model or "?"  # of an empty name LangChain makes something that is to be configured later
     try:
-        return Model(model, init_chat_model(model, max_retries=0, timeout=HTTP_TIMEOUT_SECONDS), is_ours=True)
+        return Model(model, init_chat_model(name, max_retries=0, timeout=HTTP_TIMEOUT_SECONDS), is_ours=True)
     except ImportError as error:
-        how = f"stanchion[{provider}]" if provider in EXTRAS else f"the LangChain package of {provider}"
-        raise MissingExtra(f"The model {model} needs a package that is not installed: pip install '{how}'.") from error
+        how = f"pip install 'stanchion[{provider}]'" if provider in EXTRAS else f"the LangChain package of {provider}"
+        raise MissingExtra(f"The model {model} needs a package that is not installed: {how}.") from error
     except Exception as error:  # every provider's constructor has exceptions of its own
         raise UsageError(
             f"The model {model!r} cannot be used ({type(error).__name__}). It should be none, recorded:NAME or "

@@ -42,6 +42,7 @@ def look(bill, **arguments):
     [
         {"subtotal": "68", "tax": "4.08", "total": "72.08"},
         {"subtotal": "68", "tax": "4.08", "total": "72.10"},  # rounded to five cents
+        {"subtotal": "68", "tax": "4.08", "total": "72.13"},  # the tolerance itself
         {"subtotal": "68", "tax": None, "total": "99"},
         {"subtotal": "68", "tax": "4.08"},
         {"subtotal": "-68", "tax": "4.08", "total": "-63.92"},

@@ -328,6 +328,19 @@ def test_a_fix_deep_inside_changes_nothing_else():
     assert answer == {"held": {"a": [{"field": "x"}, {"field": "xyz"}]}}
 
 
+def test_a_fix_of_what_the_answer_does_not_say_is_not_applied():
+    """A default, or an item of a set, has no place in the answer that could be mended, so it stays a failure."""
+
+    class Unsaid(BaseModel):
+        default: Annotated[str, Longest(2, on_fail="fix")] = "default"
+        members: set[Annotated[str, guarded(Longest(2, on_fail="fix"))]] = set()
+
+    assert said(check(Unsaid, {"members": ["abc"]})) == [
+        ("lab/longest", "default", "fail"),
+        ("lab/longest", "members[0]", "fail"),
+    ]
+
+
 # --- where validators stand ---
 
 

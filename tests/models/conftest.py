@@ -64,11 +64,12 @@ def database(db: Path) -> Iterator[Database]:
 
 @pytest.fixture
 def make_door(database: Database):
-    """Make a door to a chat model, with a journal, a clock that stands still and ids that count."""
+    """Make a door to a model or chat model, with a journal, a clock that stands still and ids that count."""
     ids = counting_ids("call")
 
     def make(chat: Any, name: str = "openai:gpt-4o-mini", **options: Any) -> Door:
-        return Door(Model(name, chat), Journal(database), clock=FakeClock(), ids=ids, **options)
+        model = chat if isinstance(chat, Model) else Model(name, chat)
+        return Door(model, Journal(database), clock=FakeClock(), ids=ids, **options)
 
     return make
 

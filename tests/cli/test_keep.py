@@ -1,0 +1,46 @@
+"""`stanchion erase`, `prune` and `backup`: what a database holds is its owner's to forget and to keep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tests.cli.conftest import Stanchion
+
+
+def test_erasing_keeps_that_it_happened(stanchion: Stanchion, waiting: dict[str, Any]) -> None:
+    """The content is gone, the run is still listed, and its question can no longer be answered."""
+    ended = stanchion("erase", waiting["run"][:8], "--json")
+
+    assert (ended.code, ended.json["id"], ended.json["output"]) == (0, waiting["run"], None)
+    assert ended.json["erased_at"] is not None
+    assert "Eve" not in stanchion("show", waiting["run"]).out
+    assert stanchion("review", waiting["review"], "--approve").code == 2
+
+
+def test_erasing_says_what_it_did(stanchion: Stanchion, waiting: dict[str, Any]) -> None:
+    """A person is told which run, and that backups are another matter."""
+    assert stanchion("erase", waiting["run"]).out == (
+        f"Erased what the run {waiting['run']} held. Backups made before still hold it.\n"
+    )
+
+
+def test_pruning_deletes_what_ended_long_ago(stanchion: Stanchion, waiting: dict[str, Any]) -> None:
+    """Only runs that have ended are old; at an age of nothing every one of them is."""
+    stanchion("run", "tests.cli.letters:workflow", "-", stdin=b"name: Ann\npages: 1")
+
+    assert stanchion("prune", "--older-than", "1d").out == "Deleted 0 runs.\n"
+    assert stanchion("prune", "--older-than", "0m", "--json").json == {"pruned": 1}
+    assert [run["id"] for run in stanchion("runs", "--json").json] == [waiting["run"]]
+
+
+def test_a_backup_is_a_database_of_its_own(stanchion: Stanchion, waiting: dict[str, Any], tmp_path: Path) -> None:
+    """The copy holds the same runs, and a file that exists is never overwritten."""
+    made = stanchion("backup", "copy.db", "--json")
+
+    assert (made.code, made.json) == (0, {"backup": "copy.db"})
+    assert stanchion("runs", "--db", "copy.db", "--json").json == stanchion("runs", "--json").json
+    before = (tmp_path / "copy.db").read_bytes()
+    again = stanchion("backup", "copy.db")
+    assert (again.code, again.out) == (3, "")
+    assert (tmp_path / "copy.db").read_bytes() == before
