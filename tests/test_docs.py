@@ -14,6 +14,7 @@ What stands between `<!-- generated: WHAT -->` and `<!-- end -->` is written by 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import json
 import re
@@ -21,11 +22,13 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 import pytest
 import typer
+from typer.models import ArgumentInfo, OptionInfo
 
 import stanchion
 from stanchion import Ledger, clock, errors, guards, nodes, testing
@@ -67,7 +70,7 @@ class Block(NamedTuple):
 def blocks(page: Path) -> Iterator[Block]:
     text = page.read_text(encoding="utf-8")
     fences = list(FENCE.finditer(text))
-    for fence, following in zip(fences, [*fences[1:], None], strict=True):
+    for fence, following in zip_longest(fences, fences[1:]):
         above = text[: fence.start()].rstrip("\n").rpartition("\n")[2]
         if above.startswith("<!-- not run:"):
             continue
@@ -99,7 +102,8 @@ def run_python(block: Block, names: dict[str, Any], page: Path) -> None:
     if saved := re.match(r"# ([\w/]+\.py)\n", block.text):
         Path(saved[1]).write_text(block.text, encoding="utf-8")
         return
-    code = compile("\n" * block.line + block.text, _name(page), "exec")  # a traceback names the page's line
+    padded = "\n" * block.line + block.text  # a traceback names the page's line
+    code = compile(padded, _name(page), "exec", dont_inherit=True)
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         exec(code, names)
     if block.output is not None:
@@ -148,8 +152,15 @@ def help_of(command: Any) -> str:
     """What a command says of itself, as a paragraph and a table."""
     rows = ["| argument or option | meaning | default |", "|---|---|---|"]
     for parameter in command.params:
-        rows.append(f"| {_spelled(parameter)} | {_cell(parameter.help)} | {_default(parameter)} |")
+        rows.append(f"| {_spelled(parameter)} | {_meaning(command, parameter)} | {_default(parameter)} |")
     return "\n".join([command.help.strip(), "", *rows])
+
+
+def _meaning(command: Any, parameter: Any) -> str:
+    """Its help, from where it is declared: some pairs of typer and click lose that of arguments on the way."""
+    declared = get_type_hints(inspect.unwrap(command.callback), include_extras=True)[parameter.name]
+    helps = [info.help for info in get_args(declared) if isinstance(info, ArgumentInfo | OptionInfo)]
+    return " ".join(str(helps[0]).split()).replace("|", "\\|")
 
 
 def _spelled(parameter: Any) -> str:
@@ -163,10 +174,6 @@ def _default(parameter: Any) -> str:
     if parameter.required:
         return "required"
     return "" if parameter.default in (None, False, "") or callable(parameter.default) else f"`{parameter.default}`"
-
-
-def _cell(text: str | None) -> str:
-    return " ".join((text or "").split()).replace("|", "\\|")
 
 
 @pytest.fixture(scope="session")

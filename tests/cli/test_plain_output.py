@@ -92,7 +92,7 @@ def test_help_is_answered_without_loading_what_runs_workflows(tmp_path: Path) ->
     program = f"""
 import sys
 from stanchion.cli import main
-print([name for name in {HEAVY + ["rich.table"]} if name in sys.modules], file=sys.stderr)
+print([name for name in {[*HEAVY, "rich.table"]} if name in sys.modules], file=sys.stderr)
 try:
     main()
 finally:
