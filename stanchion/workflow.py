@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import importlib.util
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -105,17 +104,24 @@ def _langgraph_json(folder: Path) -> dict[str, str]:
 
 
 def _module_at(place: str, folder: Path) -> tuple[ModuleType, str]:
-    file, _, attribute = place.rpartition(":")
+    file, colon, attribute = place.rpartition(":")
     path = (folder / file).resolve()
+    if not colon:
+        raise WorkflowError(f"{folder}/langgraph.json names {place!r}; a graph is named as FILE:ATTRIBUTE.")
     if not file.endswith(".py"):
         return _import(file, folder), attribute
+    if not path.is_file():
+        raise WorkflowError(f"{folder}/langgraph.json names the file {file}, which does not exist.")
     for module in list(sys.modules.values()):  # a module imported already must not be there twice
         if getattr(module, "__file__", None) and Path(str(module.__file__)).resolve() == path:
             return module, attribute
     root = path.parent
     while (root / "__init__.py").exists():  # the folder above the outermost package is where its name starts
         root = root.parent
-    return _import(".".join(path.relative_to(root).with_suffix("").parts), root), attribute
+    module = _import(".".join(path.relative_to(root).with_suffix("").parts), root)
+    if Path(str(module.__file__)).resolve() != path:
+        raise WorkflowError(f"{path} cannot be imported: another module is called {module.__name__} too; rename it.")
+    return module, attribute
 
 
 def _import(name: str, folder: Path) -> ModuleType:
@@ -123,7 +129,7 @@ def _import(name: str, folder: Path) -> ModuleType:
         sys.path.insert(0, str(folder))
     try:
         return importlib.import_module(name)
-    except Exception as error:  # whatever a user's module raises while it is imported
+    except (Exception, SystemExit) as error:  # whatever a user's module raises while it is imported
         raise WorkflowError(f"The module {name} cannot be imported ({type(error).__name__}: {error}).") from error
 
 

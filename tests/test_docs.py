@@ -3,7 +3,7 @@
 How a page is read (README.md and docs/*.md), top to bottom, in a temporary folder, without a network:
 
 - A python block is executed; all blocks of a page share one namespace. A text block right below it is what it prints.
-- A python block that begins with `# NAME.py` is saved under that name, for what follows to import or name.
+- A python or toml block that begins with `# FILE` is saved under that name instead, for what follows to use.
 - Of a bash block, the lines that begin with `stanchion` are run in this process. They exit with 0, or as a comment at
   their end says: `# exit 2`. The words RUN and REVIEW stand for the newest run and the longest waiting review.
 - A block below a line `<!-- not run: WHY -->` is left alone.
@@ -21,7 +21,7 @@ import re
 import shlex
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_type_hints
@@ -88,7 +88,9 @@ def test_every_example_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: p
     names: dict[str, Any] = {"__name__": "page"}
     try:
         for block in blocks(page):
-            if block.language == "python":
+            if saved := re.match(r"# ([\w.]+\.(?:py|toml))\n", block.text):
+                Path(saved[1]).write_text(block.text, encoding="utf-8")
+            elif block.language == "python":
                 run_python(block, names, page)
             elif block.language == "bash":
                 run_commands(block, page)
@@ -99,9 +101,6 @@ def test_every_example_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: p
 
 
 def run_python(block: Block, names: dict[str, Any], page: Path) -> None:
-    if saved := re.match(r"# ([\w/]+\.py)\n", block.text):
-        Path(saved[1]).write_text(block.text, encoding="utf-8")
-        return
     padded = "\n" * block.line + block.text  # a traceback names the page's line
     code = compile(padded, _name(page), "exec", dont_inherit=True)
     with contextlib.redirect_stdout(io.StringIO()) as printed:
@@ -120,12 +119,14 @@ def run_commands(block: Block, page: Path) -> None:
 
 
 def run_command(words: list[str]) -> tuple[Any, str]:
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         patch.setattr(sys, "argv", words)
-        with contextlib.redirect_stderr(printed), pytest.raises(SystemExit) as ended:
+        try:
             main()
-            sys.exit(0)
-    return ended.value.code or 0, printed.getvalue()
+        except SystemExit as ended:
+            return ended.code or 0, said.getvalue()
+    return 0, said.getvalue()
 
 
 def meant(word: str, command: str) -> str:
@@ -166,7 +167,7 @@ def _meaning(command: Any, parameter: Any) -> str:
 def _spelled(parameter: Any) -> str:
     if parameter.param_type_name == "argument":
         return f"`{parameter.metavar or parameter.name.upper()}`"
-    value = "" if parameter.is_flag else f" {parameter.metavar or parameter.type.name.upper()}"
+    value = "" if parameter.is_flag else f" {parameter.metavar or parameter.type.name.split()[0].upper()}"
     return f"`{', '.join(parameter.opts)}{value}`"
 
 
@@ -176,13 +177,8 @@ def _default(parameter: Any) -> str:
     return "" if parameter.default in (None, False, "") or callable(parameter.default) else f"`{parameter.default}`"
 
 
-@pytest.fixture(scope="session")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """One example row and the summary of `stanchion eval` over the demo's data."""
-    return evaluated(tmp_path_factory.mktemp("eval"))
-
-
 def evaluated(folder: Path) -> dict[str, Any]:
+    """One example row and the summary of `stanchion eval` over the demo's data."""
     rows, options = folder / "rows.jsonl", ["--model", "recorded:demo", "--json"]
     words = ["stanchion", "eval", "stanchion.graphs.receipts:workflow", str(DATASET), "--out", str(rows), *options]
     code, said = run_command(words)
@@ -230,11 +226,11 @@ def test_no_command_is_described_that_is_not_there() -> None:
     assert described == set(commands())
 
 
-@pytest.mark.parametrize("what", ["eval row", "eval summary"])
-def test_the_examples_of_eval_are_real(what: str, measured: dict[str, Any]) -> None:
+def test_the_examples_of_eval_are_real(tmp_path: Path) -> None:
     """The row of `--out` and the summary of `--json` on the page are what the demo's data gives, times aside."""
-    shown = json.loads(_generated()[what].removeprefix("```json\n").removesuffix("```"))
-    assert _without_times(shown) == _without_times(measured[what]), DRIFTED
+    for what, real in evaluated(tmp_path).items():
+        shown = json.loads(_generated()[what].removeprefix("```json\n").removesuffix("```"))
+        assert _without_times(shown) == _without_times(real), DRIFTED
 
 
 # --- Completeness ---
@@ -308,8 +304,8 @@ def write() -> None:
         examples = {name: f"```json\n{_folded(value)}\n```" for name, value in evaluated(Path(folder)).items()}
     parts = {f"help {name}": help_of(command) for name, command in commands().items()} | examples
     page = COMMAND_LINE.read_text(encoding="utf-8")
-    replaced: Callable[[re.Match[str]], str] = lambda part: f"{part[1]}{parts[part[2]]}\n{part[4]}"
-    COMMAND_LINE.write_text(GENERATED.sub(replaced, page), encoding="utf-8")
+    written = GENERATED.sub(lambda part: f"{part[1]}{parts[part[2]]}\n{part[4]}", page)
+    COMMAND_LINE.write_text(written, encoding="utf-8")
 
 
 def _folded(value: Any, indent: str = "") -> str:

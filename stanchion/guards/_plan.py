@@ -50,6 +50,9 @@ class _Guarded:
     def __init__(self, validators: tuple[Validator, ...]) -> None:
         self.validators = validators
 
+    def __repr__(self) -> str:
+        return f"guarded({', '.join(type(validator).__name__ for validator in self.validators)})"
+
 
 def guarded(*validators: Validator) -> _Guarded:
     """Mark a part of a type with validators, for use inside `Annotated`.

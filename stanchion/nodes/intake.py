@@ -47,7 +47,8 @@ def intake(
 
     A document is `{"text": str}`, with `"boxes"` (x1, y1, x2, y2 per line) where OCR gave them;
     `{"name": str, "data": base64}` for a file, read by what it holds: plain text, HTML or PDF; or
-    `{"problem": str}` where none could be had. Anything else is refused, and nothing makes the node raise.
+    `{"problem": str}` where none could be had. Anything else is refused, and nothing makes the node raise. Once read,
+    `document` keeps only its name: the text stands in `source`, and the runner's ledger keeps the input.
 
     Args:
         max_chars: characters beyond which a text is refused.
@@ -68,9 +69,16 @@ def intake(
         if remark and on_language == "refuse":
             return _refusal(remark, source)
         check = Check(guard=GUARD, status="warn" if remark else "pass", reason=remark)
-        return {"source": source, "verdict": Verdict(decision="accept", reason=remark, checks=[check])}
+        verdict = Verdict(decision="accept", reason=remark, checks=[check])
+        return {"source": source, "verdict": verdict, "document": _read_already(state["document"])}
 
     return node
+
+
+def _read_already(document: dict[str, Any]) -> dict[str, Any]:
+    """What is left of a document once it is read: every later checkpoint would hold a copy of the rest."""
+    name = document.get("name")
+    return {"name": tidy(name[:200]).text} if isinstance(name, str) else {}
 
 
 def _refusal(reason: str, source: Source | None = None) -> dict[str, Any]:

@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import shlex
+import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
-from tests.cli.conftest import Ended, Stanchion
+from stanchion.cli import main
+from tests.cli.conftest import Stanchion
 
 pytestmark = pytest.mark.xdist_group("demo")
 
 
-@pytest.fixture
-def demo(stanchion: Stanchion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ended:
-    """The demo on a screen of 80 columns, with its database in a folder whose name needs quotes."""
-    monkeypatch.setenv("COLUMNS", "80")
-    return stanchion("demo", "--db", "it's here/demo.db")
+class Demo(NamedTuple):
+    """Where the demo ran, and what it printed."""
+
+    folder: Path
+    out: str
 
 
-def test_every_way_to_an_outcome_is_shown(demo: Ended) -> None:
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    """The demo on a screen of 80 columns, its database in a folder whose name needs quotes."""
+    folder = tmp_path_factory.mktemp("demo")
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
+        patch.chdir(folder)
+        patch.setenv("COLUMNS", "80")
+        patch.setattr(sys, "argv", ["stanchion", "demo", "--db", "it's here/demo.db"])
+        with pytest.raises(SystemExit, match=r"^0$"):
+            main()
+    return Demo(folder, printed.getvalue())
+
+
+def test_every_way_to_an_outcome_is_shown(demo: Demo) -> None:
     """One table of lines no longer than the screen: accepted by rules, model, repair and fallback, review, refused."""
     table = demo.out.split("\n\n")[0].splitlines()
 
-    assert demo.code == 0
     assert max(map(len, table)) <= 80
     for way in ("by rules", "by model", "by repair", "by fallback"):
         assert any("✓ accepted" in line and way in line for line in table)
@@ -32,18 +49,19 @@ def test_every_way_to_an_outcome_is_shown(demo: Ended) -> None:
     assert "! failed" not in demo.out
 
 
-def test_the_next_commands_can_be_pasted(demo: Ended, stanchion: Stanchion) -> None:
+def test_the_next_commands_can_be_pasted(demo: Demo, stanchion: Stanchion, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each command stands on a line of its own, names the database, and works."""
-    commands = [shlex.split(line) for line in demo.out.splitlines() if line.startswith("  ")][-2:]
+    monkeypatch.chdir(demo.folder)
+    show, reviews = [shlex.split(line) for line in demo.out.splitlines() if line.startswith("  ")][-2:]
+    shown = stanchion(*show[show.index("show") :])
+    listed = stanchion(*reviews[reviews.index("reviews") :])
 
-    arguments = [command[command.index(name) :] for command, name in zip(commands, ("show", "reviews"), strict=True)]
-    shown, listed = (stanchion(*given) for given in arguments)
     assert (shown.code, listed.code) == (0, 0)
-    assert "path     intake → rules" in " ".join(shown.out.split("\n"))
+    assert "intake → rules" in shown.out
     assert "Is this what the receipt says?" in listed.out
 
 
-def test_cost_and_database_are_named(demo: Ended) -> None:
+def test_cost_and_database_are_named(demo: Demo) -> None:
     """The demo says what it cost, and where its runs are."""
     assert "It cost nothing" in demo.out
     assert "The database: it's here/demo.db" in demo.out

@@ -16,6 +16,7 @@ from langchain_openai import ChatOpenAI
 
 from stanchion.errors import ModelRefused, ModelUnavailable
 from stanchion.models import door as door_module
+from stanchion.models import providers
 from stanchion.models.door import Door, Place, content_key
 from stanchion.models.loop import on_models_loop
 from stanchion.models.providers import Model, load_model
@@ -200,6 +201,15 @@ def test_a_model_that_never_answers_is_given_up(make_door, calls, monkeypatch) -
 
     assert raised.value.cost_unknown
     assert calls()[0]["status"] == "failed"
+
+
+def test_a_slow_provider_is_given_up_by_the_client(openai, monkeypatch) -> None:
+    """The HTTP timeout ends a call that hangs, in the same words."""
+    monkeypatch.setattr(providers, "HTTP_TIMEOUT_SECONDS", 0.05)
+    with OpenAIServer([ANSWER]) as server:
+        server.hold()
+        with pytest.raises(ModelUnavailable, match="did not answer in time"):
+            openai(server)
 
 
 # --- What no store can hold  ---

@@ -181,3 +181,12 @@ def test_no_document_makes_it_raise(document: Any) -> None:
     assert (verdict.decision == "accept" and update["source"].text) or (verdict.decision == "refuse" and verdict.reason)
     serializer = JsonPlusSerializer()
     assert serializer.loads_typed(serializer.dumps_typed(update)) == update
+
+
+def test_a_document_that_was_read_is_not_copied_into_every_checkpoint() -> None:
+    """After intake the state holds the text once, in `source`; of the document only its name."""
+    data = base64.b64encode(b"Shop A\nTotal 5.00").decode()
+    update = intake()({"document": {"name": "a.txt", "data": data}})
+
+    assert update["document"] == {"name": "a.txt"}
+    assert update["source"].text == "Shop A\nTotal 5.00"
