@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any, TypeVar
 
@@ -14,22 +14,15 @@ T = TypeVar("T")
 def wait_for(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end and return its result, wherever the caller is: in a notebook's running loop too.
 
+    An interrupt (Ctrl-C) cancels it, and is raised once it has cleaned up.
+
     Args:
-        coroutine: run in a thread with a loop of its own and the caller's context variables.
+        coroutine: run in a loop of its own, with the caller's context variables.
     """
-    results: list[T] = []
-    failures: list[BaseException] = []
-    context = copy_context()
-
-    def run() -> None:
-        try:
-            results.append(asyncio.run(coroutine))
-        except BaseException as error:
-            failures.append(error)
-
-    thread = threading.Thread(target=lambda: context.run(run), name="stanchion-loop")
-    thread.start()
-    thread.join()
-    if failures:
-        raise failures[0]
-    return results[0]
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    context = copy_context()  # the caller's loop is running in this thread, so ours needs another
+    with ThreadPoolExecutor(1, thread_name_prefix="stanchion-loop") as pool:
+        return pool.submit(context.run, asyncio.run, coroutine).result()
