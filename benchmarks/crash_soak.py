@@ -37,7 +37,13 @@ def documents(count: int) -> list[dict[str, Any]]:
         item = usable[number % len(usable)]
         answers = next(iter((item.recorded or {}).values()))
         text = f"{item.document['text']}\nREF{number:05}"
-        rows.append({"id": f"r{number}", "input": {"text": text}, "answers": answers if isinstance(answers, list) else [answers]})
+        rows.append(
+            {
+                "id": f"r{number}",
+                "input": {"text": text},
+                "answers": answers if isinstance(answers, list) else [answers],
+            }
+        )
     return rows
 
 
@@ -122,7 +128,11 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     result = soak(options.receipts, options.kills, options.seed)
-    print(json.dumps(result, indent=2) if options.json else "\n".join(f"  {key}: {value}" for key, value in result.items()))
+    print(
+        json.dumps(result, indent=2)
+        if options.json
+        else "\n".join(f"  {key}: {value}" for key, value in result.items())
+    )
     sys.exit(1 if result["lost"] or result["kept answers asked for again"] else 0)
 
 

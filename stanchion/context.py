@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from functools import lru_cache
 
 from langgraph.runtime import get_runtime
 from pydantic import InstanceOf
@@ -34,12 +33,13 @@ class RunContext:
 
     def way(self) -> Door:
         """Return the door to the model: the runner's, or one without a journal."""
-        return self.door or _plain_door(self.model)
+        return self.door or Door(load_model(self.model))
 
 
 def run_context() -> RunContext:
-    """Return the context of the node that is running; the defaults where the caller gave none."""
-    return get_runtime(RunContext).context or RunContext()
+    """Return the context of the node that is running; the defaults where the graph has none, or one of its own."""
+    context = get_runtime().context
+    return context if isinstance(context, RunContext) else RunContext()
 
 
 def current_place(node: str) -> Place:
@@ -48,10 +48,5 @@ def current_place(node: str) -> Place:
     Args:
         node: the name of the node that asks.
     """
-    info = get_runtime(RunContext).execution_info
+    info = get_runtime().execution_info
     return Place(run_context().run_id, info.task_id if info else "", node)
-
-
-@lru_cache(maxsize=16)
-def _plain_door(model: str) -> Door:
-    return Door(load_model(model))

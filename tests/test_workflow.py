@@ -114,6 +114,14 @@ def test_a_file_in_a_package_is_imported_as_part_of_it(project: Project) -> None
     assert load_workflow("hello", folder=folder).graph is found.graph
 
 
+def test_a_file_imported_under_another_name_is_not_imported_again(project: Project) -> None:
+    """A module in a folder without `__init__.py` may be named in two ways; it is still one module."""
+    folder = project({"mine/greeter.py": DESCRIBED}, hello="./mine/greeter.py:workflow")
+    by_module = load_workflow("mine.greeter:workflow", folder=folder)
+
+    assert load_workflow("hello", folder=folder).graph is by_module.graph
+
+
 def test_our_own_file_is_not_imported_twice() -> None:
     """Our langgraph.json, and the links at the root, lead to the modules of the package."""
     from stanchion.graphs import receipts

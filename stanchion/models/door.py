@@ -13,8 +13,9 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from stanchion.blocking import in_temporary_loop
 from stanchion.clock import Clock, SystemClock, new_id
-from stanchion.errors import ModelError, ModelUnavailable
+from stanchion.errors import ModelError, ModelUnavailable, UsageError
 from stanchion.models.loop import on_models_loop
 from stanchion.models.prices import price
 from stanchion.models.providers import Model, bind_schema
@@ -103,7 +104,10 @@ class Door:
         Raises:
             ModelUnavailable: there is no model, it failed, or it did not answer in time.
             StoreError: the call could not be recorded.
+            UsageError: the model cannot be loaded.
         """
+        if self.model.problem:
+            raise UsageError(self.model.problem)
         if self.model.chat is None:
             raise ModelUnavailable("No model is configured.")
         if self._journal is None:
@@ -133,7 +137,9 @@ class Door:
         try:
             message = await self._answer(request)
         except ModelError as error:
-            await journal.ended(call_id, {"status": "failed", "error": str(error), **self._times(clock_start)})
+            cost = None if error.cost_unknown else "0"
+            failed = {"status": "failed", "error": str(error), "cost_usd": cost, **self._times(clock_start)}
+            await journal.ended(call_id, failed)
             self._observe("call failed")
             raise
         ended = {"status": "answered", "answer": _dumps([message]), **self._times(clock_start), **self._cost(message)}
@@ -147,7 +153,8 @@ class Door:
         asking = bound.ainvoke(list(request.messages))
         try:
             async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
-                return _clean(await (on_models_loop(asking) if self.model.is_ours else asking))
+                keeps_connections = self.model.is_ours or in_temporary_loop.get()
+                return _clean(await (on_models_loop(asking) if keeps_connections else asking))
         except ModelError:
             raise
         except Exception as error:  # every SDK has a tree of its own; all of it means: no answer
@@ -163,9 +170,12 @@ class Door:
         usage = message.usage_metadata
         if usage is None:
             return {}
-        read, written = usage["input_tokens"], usage["output_tokens"]
-        money = price(self.model.provider, self.model.bare_name, read, written)
-        return {"input_tokens": read, "output_tokens": written, "cost_usd": None if money is None else str(money)}
+        money = price(self.model.provider, self.model.bare_name, usage)
+        return {
+            "input_tokens": usage["input_tokens"],
+            "output_tokens": usage["output_tokens"],
+            "cost_usd": None if money is None else str(money),
+        }
 
 
 def content_key(model: str, request: Request) -> str:

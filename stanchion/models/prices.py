@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from langchain_core.messages.ai import UsageMetadata
 
 
-def price(provider: str | None, model: str, input_tokens: int, output_tokens: int) -> Decimal | None:
+def price(provider: str | None, model: str, usage: UsageMetadata) -> Decimal | None:
     """Return the price of a call in US dollars, or None where the model's price is not known.
 
     Args:
         provider: as in the model's string (`openai`), or None.
         model: the provider's name for it.
-        input_tokens: tokens read.
-        output_tokens: tokens written.
+        usage: tokens read and written, as LangChain reports them; those read from or into a cache cost otherwise.
     """
     from genai_prices import Usage, calc_price
 
-    usage = Usage(input_tokens=input_tokens, output_tokens=output_tokens)
+    cached = usage.get("input_token_details") or {}
+    tokens = Usage(
+        input_tokens=usage["input_tokens"],
+        output_tokens=usage["output_tokens"],
+        cache_read_tokens=cached.get("cache_read") or None,
+        cache_write_tokens=cached.get("cache_creation") or None,
+    )
     try:
-        return calc_price(usage, model, provider_id=provider).total_price
+        return calc_price(tokens, model, provider_id=provider).total_price
     except LookupError:
         return None

@@ -24,11 +24,13 @@ class Model(NamedTuple):
         name: the model's usual string, such as `openai:gpt-4o-mini`.
         chat: the LangChain chat model, or None for `none`.
         is_ours: we made it from its string, so its connections belong to the models' loop (see `loop`).
+        problem: why it cannot be asked, where that only matters once somebody asks.
     """
 
     name: str
     chat: BaseChatModel | None
     is_ours: bool = False
+    problem: str = ""
 
     @property
     def provider(self) -> str | None:

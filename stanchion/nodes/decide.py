@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from math import prod
 from typing import Any
 
@@ -15,6 +18,7 @@ from stanchion.nodes.state import Node, WorkflowState
 from stanchion.verdict import Candidate, Rung, Source, Verdict
 
 UNSTATED_CONFIDENCE = 0.9  # of a model's field that passed its guards: what models say of themselves is not used
+_AMOUNT = re.compile(r"-?(0|[1-9]\d{0,15})(\.\d{1,10})?")
 FAILED_CONFIDENCE = 0.3  # of a field that a guard said no to
 
 
@@ -91,15 +95,24 @@ def _choose(name: str, candidates: Sequence[Candidate]) -> Choice:
     voices = [(item, item.output[name], _trust(item, name)) for item in candidates if item.output[name] is not None]
     if not voices:
         return Choice(confidence=0.0, reason="No rung has a value.")
-    weights: dict[str, float] = {}
-    for _, value, _ in voices:
-        weights[repr(value)] = prod(p if other == value else 1 - p for _, other, p in voices)
+    keys = [_normal_form(value) for _, value, _ in voices]
+    weights = {
+        key: prod(p if other == key else 1 - p for other, (_, _, p) in zip(keys, voices, strict=True)) for key in keys
+    }
     missing = prod(1 - p for _, _, p in voices)
-    best, value, _ = max(voices, key=lambda voice: (weights[repr(voice[1])], voice[2]))
+    at = max(range(len(voices)), key=lambda index: (weights[keys[index]], voices[index][2], keys[index]))
+    best, value, _ = voices[at]
     total = sum(weights.values()) + missing
-    confidence = weights[repr(value)] / total if total else 0.0
-    said = sum(other == value for _, other, _ in voices)
+    confidence = weights[keys[at]] / total if total else 0.0
+    said = keys.count(keys[at])
     return Choice(value=value, confidence=confidence, rung=best.rung, reason=f"{said} of {len(voices)} rungs say so.")
+
+
+def _normal_form(value: Any) -> str:
+    """Return what two values are compared by: 5, 5.0 and "5.00" are the same amount, "7" and "007" are not."""
+    if not isinstance(value, bool) and _AMOUNT.fullmatch(str(value)):
+        return str(Decimal(str(value)).normalize())
+    return json.dumps(value, sort_keys=True, default=str)
 
 
 def _trust(candidate: Candidate, name: str) -> float:
@@ -121,4 +134,6 @@ def _reason(chosen: Mapping[str, Choice], critical: Sequence[str], accept_at: fl
         for name in critical
         if name not in chosen or chosen[name].confidence < accept_at
     ]
+    if not failures and not doubts and prod(chosen[name].confidence for name in critical) < accept_at:
+        doubts = [f"{' and '.join(critical)} together"]
     return "; ".join([*failures, *([f"Unsure of {', '.join(doubts)}"] if doubts else [])])

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Optional, Self
 
 from langgraph.types import interrupt
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, create_model, model_validator
 
 from stanchion.guards import json_schema
 from stanchion.nodes.state import Node, WorkflowState
@@ -17,7 +17,7 @@ class ReviewAnswer(BaseModel):
 
     Args:
         action: approve the proposal, edit it, or reject the document.
-        output: for `edit`, the whole corrected value in JSON form.
+        output: for `edit`, the whole corrected value; of the output type in `review`'s own response schema.
         reason: in the reviewer's words; asked for when rejecting.
         by: who answered.
     """
@@ -25,9 +25,15 @@ class ReviewAnswer(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     action: Literal["approve", "edit", "reject"]
-    output: dict[str, Any] | None = None
+    output: Any = None
     reason: str = ""
     by: str = ""
+
+    @model_validator(mode="after")
+    def _an_edit_has_a_value(self) -> Self:
+        if (self.action == "edit") != (self.output is not None):
+            raise ValueError("output goes with edit, and edit with output")
+        return self
 
 
 def review(output: Any, *, question: str = "Is this right?") -> Node:
@@ -43,6 +49,7 @@ def review(output: Any, *, question: str = "Is this right?") -> Node:
         a node that writes `output` and `outcome`.
     """
     schema = json_schema(output)
+    answer_type = create_model("ReviewAnswer", __base__=ReviewAnswer, output=(Optional[output], None))
 
     def node(state: WorkflowState) -> dict[str, Any]:
         proposal = state.get("output") or _best_so_far(state)
@@ -56,7 +63,7 @@ def review(output: Any, *, question: str = "Is this right?") -> Node:
                 "alternatives": {rung: item.output for rung, item in state.get("candidates", {}).items()},
                 "schema": schema,
             },
-            response_schema=ReviewAnswer,
+            response_schema=answer_type,
         )
         return {"output": proposal, **_answered(answer, proposal, verdict)}
 
@@ -75,7 +82,7 @@ def _answered(answer: ReviewAnswer, proposal: dict[str, Any], verdict: Verdict) 
     if answer.action == "reject":
         return {"outcome": Outcome(kind="rejected", reason=answer.reason, confidence=verdict.confidence)}
     edited = answer.action == "edit"
-    value = answer.output if edited else proposal
+    value = answer.output.model_dump(mode="json") if edited else proposal
     return {
         "output": value,
         "outcome": Outcome(

@@ -24,7 +24,7 @@ QUEUE_BATCH = 200
 _RUNS = """
     SELECT runs.*,
         (SELECT count(*) FROM calls WHERE run_id = runs.id) AS calls,
-        (SELECT CASE WHEN sum(status = 'answered' AND cost_usd IS NULL) > 0 THEN NULL
+        (SELECT CASE WHEN sum(cost_usd IS NULL) > 0 THEN NULL
             ELSE coalesce(decimal_sum(cost_usd), '0') END
          FROM calls WHERE run_id = runs.id) AS cost_usd
     FROM runs

@@ -53,7 +53,8 @@ class Runner:
     Args:
         workflow: a `Workflow`, or a name or `module:attribute` that loads one.
         db: the database file; `STANCHION_DB`, else `.stanchion/stanchion.db`.
-        model: the model's usual string or a LangChain chat model; `STANCHION_MODEL`, else `none`.
+        model: the model's usual string or a LangChain chat model. By default, new runs use `STANCHION_MODEL`, else
+            `none`, and runs that go on use the model they were made with.
         concurrency: how many runs are worked on at a time.
         clock: where times come from.
         ids: makes the ids of runs, calls and reviews.
@@ -79,8 +80,9 @@ class Runner:
         if concurrency < 1:
             raise UsageError(f"The concurrency must be at least 1; it is {concurrency}.")
         settings = Settings()
+        self._model = model
         self.workflow = load_workflow(workflow) if isinstance(workflow, str) else workflow
-        self.model = model if model is not None else settings.model
+        self._model_of_new_runs = model if model is not None else settings.model
         self._path = Path(db or settings.db)
         self._synchronous = settings.synchronous
         self._concurrency = concurrency
@@ -91,8 +93,7 @@ class Runner:
 
     async def __aenter__(self) -> Self:
         """Open the database."""
-        if isinstance(self.model, str) and not self.model.startswith("recorded:"):
-            load_model(self.model)  # a model that cannot be used is refused before anything is accepted
+        load_model(self._model_of_new_runs)  # one that cannot be used is refused before anything is accepted
         self._database = await asyncio.to_thread(Database, self._path, synchronous=self._synchronous)
         self._stack.callback(self._database.close)
         self.ledger = Ledger(self._database)
@@ -259,8 +260,10 @@ class Runner:
         recorder = StepRecorder(self._database, run_id, self._clock, self._observe)
         try:
             await self._settle(run_id, await self._run_graph(row, recorder))
-        except (StoreError, sqlite3.Error) as error:
-            raise error if isinstance(error, StoreError) else StoreError(f"The database failed: {error}.") from error
+        except StanchionError:
+            raise  # nothing is wrong with the run: it goes on once the database or the model can be used
+        except sqlite3.Error as error:
+            raise StoreError(f"The database {self._path} failed: {error}.") from error
         except GraphRecursionError:
             await self._finish(run_id, Outcome(kind="failed", reason=f"Stopped after {MOST_STEPS} steps: a loop?"))
         except Exception as error:  # a defect in a node: this run's end, and nobody else's
@@ -342,7 +345,7 @@ class Runner:
     # --- What a run starts with  ---
 
     def _row(self, item: Input) -> dict[str, Any]:
-        name = self._model_name()
+        name = load_model(self._model_of_new_runs).name
         recorded = answers_on_record(item.recorded, name.removeprefix("recorded:"))
         return {
             "id": self._ids(),
@@ -360,12 +363,9 @@ class Runner:
             "created_at": self._now(),
         }
 
-    def _model_name(self) -> str:
-        return self.model if isinstance(self.model, str) else load_model(self.model).name
-
     def _context(self, row: dict[str, Any]) -> RunContext:
         run_id = str(row["id"])
-        model: Model = load_model(self.model, json.loads(row["recorded"] or "[]"))
+        model = self._model_of(row)
         door = Door(
             model,
             self._journal,
@@ -375,6 +375,17 @@ class Runner:
         )
         made = datetime.fromisoformat(row["created_at"])
         return RunContext(model=model.name, today=made.date(), run_id=run_id, door=door)
+
+    def _model_of(self, row: dict[str, Any]) -> Model:
+        """Return the model given to the runner, else the one that the run was made with."""
+        wanted = row["model"] if self._model is None else self._model
+        try:
+            return load_model(wanted, json.loads(row["recorded"] or "[]"))
+        except StanchionError as error:  # perhaps the rest of the run asks nobody
+            advice = (
+                f"The run {row['id']} was made with the model {row['model']}: {error} Give it as model=... or --model."
+            )
+            return Model(row["model"], None, problem=advice)
 
     def _now(self) -> str:
         return self._clock.now().isoformat()

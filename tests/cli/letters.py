@@ -1,6 +1,6 @@
-"""A tiny workflow to run from the command line: no model, a person where there is a question mark, and a defect.
+r"""A tiny workflow to run from the command line: no model, a person where there is a question mark, and a defect.
 
-It keeps values exactly as they stand in the document, so that whatever is in there reaches whoever prints them.
+It turns what a letter has written as `\x1b` into that character, so that it reaches whoever prints the values.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from stanchion.nodes import WorkflowState, decision, intake, outcome, review
 
 
 class Letter(BaseModel):
-    """Who wrote, and how many pages."""
+    """Who wrote, how many pages, and to whom."""
 
     name: str
     pages: int
+    to: list[str] | None = None
 
 
 def read(state: WorkflowState) -> dict[str, Any]:
     """Read `name: ...` and `pages: ...`; unsure of anything with a question mark, broken by `boom`."""
-    text = str(state["document"].get("text", state["source"].text))
+    text = state["source"].text.encode("ascii", "backslashreplace").decode("unicode_escape")
     if "boom" in text:
         raise RuntimeError("the letter went boom")
     found = dict(re.findall("^(name|pages): (.+)$", text, re.MULTILINE))

@@ -28,7 +28,8 @@ HEAVY = ["langgraph", "langchain", "langchain_core", "guardrails", "pandas", "sq
 @pytest.fixture
 def nasty(stanchion: Stanchion, tmp_path: Path) -> dict[str, Any]:
     """A run whose input, value and question hold what terminals obey."""
-    path = lines(tmp_path / "nasty.jsonl", {"id": f"id{NASTY}", "input": {"text": f"name: {NASTY}?\npages: 1"}})
+    written = NASTY.encode("unicode_escape").decode()
+    path = lines(tmp_path / "nasty.jsonl", {"id": f"id{NASTY}", "input": {"text": f"name: {written}?\npages: 1"}})
     (run,) = stanchion("run", LETTERS, path, "--json").json
     return dict(run)
 

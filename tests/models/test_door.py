@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import sqlite3
 from contextvars import ContextVar
@@ -14,6 +15,7 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_openai import ChatOpenAI
 
+from stanchion.blocking import wait_for
 from stanchion.errors import ModelRefused, ModelUnavailable
 from stanchion.models import door as door_module
 from stanchion.models import providers
@@ -376,3 +378,13 @@ def test_a_message_comes_back_from_the_journal_as_it_went_in(make_door) -> None:
     again = ask(make_door(ScriptedModel([])), conversation)
 
     assert again.model_dump() == first.model_dump()
+
+
+def test_a_model_instance_answers_every_synchronous_caller() -> None:
+    """Three synchronous calls in a row through one ChatOpenAI instance all answer: no connection outlives its loop."""
+    with OpenAIServer(itertools.repeat(ANSWER)) as server:
+        chat = ChatOpenAI(model="test", base_url=server.url, api_key="test", max_retries=0)
+        door = Door(load_model(chat))
+        answers = [wait_for(door.ask(question(), PLACE)).text for _ in range(3)]
+
+    assert answers == [ANSWER] * 3

@@ -73,6 +73,18 @@ def test_two_that_agree_are_surer_than_either() -> None:
     assert choice.confidence == pytest.approx(0.72 / 0.74)
 
 
+@pytest.mark.parametrize("other", [5.0, "5", "5.00"])
+def test_the_same_amount_written_otherwise_agrees(other: Any) -> None:
+    """JSON has many spellings of an amount; they are one value."""
+    assert weighed(rules(total=(5, 0.8)), model(total=other)).confidence == pytest.approx(0.72 / 0.74)
+
+
+@pytest.mark.parametrize("other", ["005", "5 ", "five", True])
+def test_what_only_looks_alike_differs(other: Any) -> None:
+    """An invoice number 005 is not the amount 5."""
+    assert weighed(rules(total=(5, 0.8)), model(total=other)).reason == "1 of 2 rungs say so."
+
+
 def test_of_two_that_differ_the_surer_is_believed_less() -> None:
     """0.8 says 5 and 0.9 says 6: 0.18 for 6, 0.08 for 5, 0.02 for neither: 0.18 / 0.28 = 0.643."""
     choice = weighed(rules(total=(5, 0.8)), model(total=6))
@@ -183,6 +195,14 @@ def test_the_whole_is_right_only_if_all_critical_fields_are() -> None:
 
     assert decided(said, critical=("total", "day"))["verdict"].confidence == pytest.approx(0.4)
     assert decided(said)["verdict"].confidence == pytest.approx(0.8)
+
+
+def test_fields_that_are_sure_alone_but_not_together_are_a_reason() -> None:
+    """Each field reaches the threshold and their product does not: a person is asked, and told why."""
+    said = rules(total=(5, 0.8), day=("2024-01-01", 0.8))
+    verdict = decided(said, critical=("total", "day"), accept_at=0.7)["verdict"]
+
+    assert (verdict.decision, verdict.reason) == ("review", "Unsure of total and day together")
 
 
 def test_a_missing_critical_field_is_never_accepted() -> None:

@@ -117,6 +117,9 @@ def test_a_rejection_has_a_reason_and_no_value(graph: Any) -> None:
         {"by": "Ada"},
         "approve",
         {"action": "edit", "output": "6"},
+        {"action": "edit"},
+        {"action": "edit", "output": {"total": "six"}},
+        {"action": "approve", "output": {"total": 6}},
     ],
 )
 def test_an_answer_that_does_not_fit_leaves_the_question_open(graph: Any, answer: Any) -> None:

@@ -397,6 +397,38 @@ def test_resume_takes_over_the_runs_of_the_dead(make_runner) -> None:
     assert run(story()).outcome == "refused"
 
 
+def test_a_run_goes_on_with_the_model_it_was_made_with(make_runner, monkeypatch) -> None:
+    """Resumed by a runner that names no model, a run asks its own; `STANCHION_MODEL` is for new runs."""
+    recorded = Input(id="x", document=document().document, recorded={"then": answer()})
+
+    async def story() -> Any:
+        async with make_runner(model="recorded:then") as runner:
+            await runner.queue([recorded])
+        monkeypatch.setenv("STANCHION_MODEL", "none")
+        async with make_runner() as runner:
+            return await runner.resume()
+
+    (done,) = run(story())
+
+    assert (done.outcome, done.rung, done.model) == ("accepted", "model", "recorded:then")
+
+
+def test_a_run_whose_model_cannot_be_loaded_stays_unfinished(make_runner) -> None:
+    """A run made with a model object is not failed by a resume that lacks it: the error says what to give."""
+
+    async def story() -> Any:
+        async with make_runner(model=ScriptedModel([answer()])) as runner:
+            (run_id,) = await runner.queue([document()])
+        async with make_runner() as runner:
+            with pytest.raises(UsageError, match="made with the model scripted.*--model"):
+                await runner.resume()
+        async with make_runner(model=ScriptedModel([answer()])) as runner:
+            await runner.resume()
+            return runner.ledger.run(run_id)
+
+    assert run(story()).outcome == "accepted"
+
+
 def test_an_unknown_run_is_named_in_the_error(make_runner) -> None:
     """Resuming a run that does not exist says so and where runs are listed."""
 
