@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: every benchmark, one after the other; fails where one of them says that a promise is broken."""
+"""`python -m benchmarks`: every benchmark, one after the other; fails where one says that a promise is broken."""
 
 from __future__ import annotations
 

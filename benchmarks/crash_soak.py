@@ -1,8 +1,8 @@
 """kill -9 at random moments while 200 receipts run with concurrency 8, then `stanchion resume`, until all have ended.
 
-Real processes of the real command line against our OpenAI-protocol server, which counts. Prints what was asked, what was
-kept at each kill, and what was asked again; exits with 1 where a receipt was lost or a kept answer was paid for twice.
-Documents are those of the development data where it is present, else the demo's.
+Real processes of the real command line against our OpenAI-protocol server, which counts. Prints what was asked, what
+was kept at each kill, and what was asked again; exits with 1 where a receipt was lost or a kept answer was paid for
+twice. Documents are those of the development data where it is present, else the demo's.
 """
 
 from __future__ import annotations

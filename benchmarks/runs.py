@@ -1,4 +1,4 @@
-"""What our runner adds: `receipts` with model `none`, beside the same nodes in bare LangGraph with its own SQLite saver.
+"""What our runner adds: `receipts` with model `none`, beside the same nodes in bare LangGraph with its SQLite saver.
 
 Both keep checkpoints in a new SQLite file at synchronous=FULL; ours writes the ledger (runs, steps, verdicts, reviews)
 into the same file too, and waits for each step's record. Rounds alternate, so that a busy machine slows both.

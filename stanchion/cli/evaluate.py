@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -37,6 +36,7 @@ def evaluate(
     as_json: options.AsJson = False,
 ) -> None:
     """Measure a workflow against known answers: accuracy, coverage, silent errors, cost; with intervals."""
+    from stanchion.blocking import wait_for
     from stanchion.errors import DatasetError, UsageError
     from stanchion.runs.inputs import read_inputs
     from stanchion.watch import evaluation
@@ -51,7 +51,7 @@ def evaluate(
     inputs = list(read_inputs([str(dataset)]))
     with tempfile.TemporaryDirectory() as folder, output.progress(len(inputs), f"measuring {loaded.name}") as tick:
         kept = db or Path(folder) / "eval.db"
-        rows = asyncio.run(measure(loaded, inputs, db=kept, model=model, concurrency=concurrency, tick=tick))
+        rows = wait_for(measure(loaded, inputs, db=kept, model=model, concurrency=concurrency, tick=tick))
     report = evaluation.evaluate(rows, critical=loaded.critical)
     if out is not None:
         output.write_text(out, "".join(f"{evaluation.line(row)}\n" for row in rows))

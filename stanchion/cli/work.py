@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -64,6 +63,7 @@ def resume(
     as_json: options.AsJson = False,
 ) -> None:
     """Go on with everything that can go on: queued, cut off by a crash, or answered by a person."""
+    from stanchion.blocking import wait_for
     from stanchion.store import Database
 
     path = options.existing_database(db)
@@ -76,7 +76,7 @@ def resume(
     with _resumable(db), output.progress(len(unfinished), "resuming") as tick:
         for reference, made_with in dict.fromkeys((run.reference, run.model) for run in unfinished):
             some = [run.id for run in unfinished if (run.reference, run.model) == (reference, made_with)]
-            runs += asyncio.run(_resume(reference, some, model or made_with, path, concurrency, tick))
+            runs += wait_for(_resume(reference, some, model or made_with, path, concurrency, tick))
     if not runs and not as_json:
         output.console().print("Nothing to resume.")
         return
@@ -154,6 +154,7 @@ def _unfinished(database: Any, run_ids: list[str] | None) -> list[Run]:
 def _run_with_progress(
     workflow: Any, inputs: Sequence[Input], model: str | None, db: Path | None, concurrency: int
 ) -> list[Run]:
+    from stanchion.blocking import wait_for
     from stanchion.runs.runner import Runner
 
     async def work() -> list[Run]:
@@ -167,7 +168,7 @@ def _run_with_progress(
                 return await runner.start(inputs)
 
     with _resumable(db):
-        return asyncio.run(work())
+        return wait_for(work())
 
 
 @contextmanager

@@ -420,7 +420,7 @@ def test_a_run_whose_model_cannot_be_loaded_stays_unfinished(make_runner) -> Non
         async with make_runner(model=ScriptedModel([answer()])) as runner:
             (run_id,) = await runner.queue([document()])
         async with make_runner() as runner:
-            with pytest.raises(UsageError, match="made with the model scripted.*--model"):
+            with pytest.raises(UsageError, match=r"made with the model scripted.*--model"):
                 await runner.resume()
         async with make_runner(model=ScriptedModel([answer()])) as runner:
             await runner.resume()
