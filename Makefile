@@ -26,7 +26,7 @@ types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 tests: $(VENV)/.installed-dev
-	$(BIN)/pytest -q -n auto --dist loadgroup
+	$(BIN)/pytest -q -n auto --dist loadfile
 
 bench: $(VENV)/.installed-dev ## Measure beside the plain stack (see benchmarks/README.md)
 	$(BIN)/python -m benchmarks

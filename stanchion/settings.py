@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from stanchion.errors import UsageError
 
 
 class Settings(BaseSettings):
@@ -23,3 +26,16 @@ class Settings(BaseSettings):
     db: Path = Path(".stanchion/stanchion.db")
     model: str = "none"
     synchronous: Literal["FULL", "NORMAL"] = "FULL"
+
+
+def read_settings() -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        UsageError: a variable holds something that cannot be used; the message names it.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        names = ", ".join(f"STANCHION_{str(problem['loc'][0]).upper()}" for problem in error.errors())
+        raise UsageError(f"The environment cannot be used: {names} ({error.errors()[0]['msg']}).") from error

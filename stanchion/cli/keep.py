@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from stanchion.cli import options, output
-from stanchion.cli.look import _ledger
 
 UNITS = {"d": "days", "h": "hours", "m": "minutes", "w": "weeks"}
 
@@ -34,7 +33,7 @@ def erase(
     """Erase what a run holds: document, answers, states, checkpoints. That it happened stays on record."""
     from stanchion.clock import SystemClock
 
-    with _ledger(db) as ledger:
+    with options.open_ledger(db) as ledger:
         run = ledger.erase(run_id, at=SystemClock().now())
     if as_json:
         output.print_json(run)
@@ -50,7 +49,7 @@ def prune(
     """Delete runs that ended longer ago than this, with their checkpoints."""
     from stanchion.clock import SystemClock
 
-    with _ledger(db) as ledger:
+    with options.open_ledger(db) as ledger:
         pruned = ledger.prune(SystemClock().now() - _age(older_than))
     if as_json:
         output.print_json({"pruned": pruned})
@@ -64,7 +63,7 @@ def backup(
     as_json: options.AsJson = False,
 ) -> None:
     """Copy the database to another file, also while it is in use."""
-    with _ledger(db) as ledger:
+    with options.open_ledger(db) as ledger:
         ledger.database.backup(target)
     if as_json:
         output.print_json({"backup": target})

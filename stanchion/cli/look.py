@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -11,8 +11,6 @@ from stanchion.cli import options, output
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-    from stanchion.runs.ledger import Ledger
 
 
 def add_to(app: typer.Typer) -> None:
@@ -32,12 +30,17 @@ def runs(
     outcome: Annotated[
         str | None, typer.Option(help="accepted, reviewed, rejected, expired, refused or failed.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many at the most.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="How many at the most.")] = 50,
     db: options.Db = None,
     as_json: options.AsJson = False,
 ) -> None:
     """List runs, newest first."""
-    with _ledger(db) as ledger:
+    from stanchion.runs.records import Status
+    from stanchion.verdict import OutcomeKind
+
+    options.one_of("--status", status, get_args(Status))
+    options.one_of("--outcome", outcome, get_args(OutcomeKind))
+    with options.open_ledger(db) as ledger:
         found = ledger.runs(workflow=workflow, status=status, outcome=outcome, limit=limit)
     if as_json:
         output.print_json(found)
@@ -52,7 +55,7 @@ def show(
     as_json: options.AsJson = False,
 ) -> None:
     """Show what happened in a run: the path taken, each step with time, cost and verdict."""
-    with _ledger(db) as ledger:
+    with options.open_ledger(db) as ledger:
         run = ledger.run(run_id)
         steps, calls = ledger.steps(run.id), ledger.calls(run.id)
         verdicts, reviews = ledger.verdicts(run.id), ledger.reviews(run_id=run.id, status=None)
@@ -85,32 +88,22 @@ def graph(
     from stanchion.workflow import load_workflow
 
     compiled = load_workflow(workflow).graph
-    taken: list[str] = []
-    if run_id is not None:
-        with _ledger(db) as ledger:
-            taken = [step.node for step in ledger.steps(ledger.full_id(run_id))]
+    taken, current = ([], None) if run_id is None else _way(run_id, db)
     if svg is None:
-        typer.echo(picture.mermaid(compiled, taken))
+        typer.echo(picture.mermaid(compiled, taken, current))
         return
-    output.write_text(svg, picture.svg(compiled, taken))
+    output.write_text(svg, picture.svg(compiled, taken, current))
     typer.echo(f"Wrote {svg}.")
 
 
-class _ledger:  # noqa: N801 - used as a function
-    """Open the ledger for reading, and close it."""
-
-    def __init__(self, db: Path | None) -> None:
-        self._path = options.existing_database(db)
-
-    def __enter__(self) -> Ledger:
-        from stanchion.runs.ledger import Ledger
-        from stanchion.store import Database
-
-        self._database = Database(self._path)
-        return Ledger(self._database)
-
-    def __exit__(self, *_: object) -> None:
-        self._database.close()
+def _way(run_id: str, db: Path | None) -> tuple[list[str], str | None]:
+    """Return the nodes that a run has been at, the end included, and the one at which it stands."""
+    with options.open_ledger(db) as ledger:
+        run = ledger.run(run_id)
+        steps = ledger.steps(run.id)
+    came_to_its_end = run.status == "done" and run.outcome != "failed"
+    current = next((step.node for step in reversed(steps) if step.ended_at is None), None)
+    return [step.node for step in steps] + (["__end__"] if came_to_its_end else []), current
 
 
 def _steps_table(steps: Any, calls: Any, verdicts: dict[str, Any]) -> Table:

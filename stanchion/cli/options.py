@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from stanchion.runs.ledger import Ledger
 
 Db = Annotated[
     Path | None,
@@ -35,9 +40,46 @@ def existing_database(db: Path | None) -> Path:
         StoreError: there is no such file.
     """
     from stanchion.errors import StoreError
-    from stanchion.settings import Settings
+    from stanchion.settings import read_settings
 
-    path = db or Settings().db
+    path = db or read_settings().db
     if not path.exists():
         raise StoreError(f"There is no database {path}; `stanchion run` makes one, and --db names another.")
     return path
+
+
+@contextmanager
+def open_ledger(db: Path | None) -> Iterator[Ledger]:
+    """Open the ledger of a database that exists, and close it.
+
+    Args:
+        db: from `--db`.
+
+    Raises:
+        StoreError: there is no such file, or it cannot be used.
+    """
+    from stanchion.runs.ledger import Ledger
+    from stanchion.store import Database
+
+    database = Database(existing_database(db))
+    try:
+        yield Ledger(database)
+    finally:
+        database.close()
+
+
+def one_of(option: str, value: str | None, choices: Sequence[str]) -> None:
+    """Refuse a value that is none of an option's choices.
+
+    Args:
+        option: its name, for the message.
+        value: what was given; None where nothing was.
+        choices: what it takes.
+
+    Raises:
+        UsageError: the value is none of them.
+    """
+    from stanchion.errors import UsageError
+
+    if value is not None and value not in choices:
+        raise UsageError(f"{option} takes one of {', '.join(choices)}; not {value!r}.")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stanchion.cli import options, output
-from stanchion.cli.look import _ledger
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -28,7 +27,7 @@ def add_to(app: typer.Typer) -> None:
 
 def reviews(db: options.Db = None, as_json: options.AsJson = False) -> None:
     """List what waits for a person, the longest waiting first."""
-    with _ledger(db) as ledger:
+    with options.open_ledger(db) as ledger:
         waiting = ledger.reviews()
     if as_json:
         output.print_json(waiting)
@@ -63,7 +62,7 @@ def review(
     if len(chosen) != 1:
         raise UsageError("Give exactly one of --approve, --edit FIELD=VALUE and --reject.")
     edits = _edits(edit or [])
-    with _ledger(db) as ledger:
+    with options.open_ledger(db) as ledger:
         asked = ledger.review(review_id)
         run = ledger.run(asked.run_id)
     after = api.answer(

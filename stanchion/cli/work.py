@@ -14,6 +14,7 @@ from stanchion.cli import options, output
 
 if TYPE_CHECKING:
     from stanchion.runs.inputs import Input
+    from stanchion.runs.ledger import Ledger
     from stanchion.runs.records import Run
 
 DEMO_DB = Path(".stanchion/demo.db")
@@ -64,19 +65,14 @@ def resume(
 ) -> None:
     """Go on with everything that can go on: queued, cut off by a crash, or answered by a person."""
     from stanchion.blocking import wait_for
-    from stanchion.store import Database
 
-    path = options.existing_database(db)
-    database = Database(path)
-    try:
-        unfinished = _unfinished(database, run_ids)
-    finally:
-        database.close()
+    with options.open_ledger(db) as ledger:
+        unfinished = _unfinished(ledger, run_ids)
     runs: list[Run] = []
     with _resumable(db), output.progress(len(unfinished), "resuming") as tick:
-        for reference, made_with in dict.fromkeys((run.reference, run.model) for run in unfinished):
-            some = [run.id for run in unfinished if (run.reference, run.model) == (reference, made_with)]
-            runs += wait_for(_resume(reference, some, model or made_with, path, concurrency, tick))
+        for reference in dict.fromkeys(run.reference for run in unfinished):
+            some = [run.id for run in unfinished if run.reference == reference]
+            runs += wait_for(_resume(reference, some, model, options.existing_database(db), concurrency, tick))
     if not runs and not as_json:
         output.console().print("Nothing to resume.")
         return
@@ -87,7 +83,7 @@ def demo(
     db: Annotated[Path, typer.Option("--db", metavar="FILE", help="The database file.")] = DEMO_DB,
     as_json: options.AsJson = False,
 ) -> None:
-    """Run 30 receipts and bad inputs of our own making, with recorded answers, good and bad; no key, no network."""
+    """Run receipts and bad inputs of our own making, with recorded answers, good and bad; no key, no network."""
     from stanchion.graphs.demo import DATASET
     from stanchion.runs.inputs import read_inputs
     from stanchion.workflow import load_workflow
@@ -113,14 +109,8 @@ def _tell_demo(runs: Sequence[Run], db: Path) -> None:
 
 
 def _spent(runs: Sequence[Run], db: Path) -> str:
-    from stanchion.runs.ledger import Ledger
-    from stanchion.store import Database
-
-    database = Database(db)
-    try:
-        calls = [call for run in runs for call in Ledger(database).calls(run.id)]
-    finally:
-        database.close()
+    with options.open_ledger(db) as ledger:
+        calls = [call for run in runs for call in ledger.calls(run.id)]
     tokens = sum((call.input_tokens or 0) + (call.output_tokens or 0) for call in calls)
     unasked = sum(run.calls == 0 for run in runs)
     return (
@@ -129,7 +119,9 @@ def _spent(runs: Sequence[Run], db: Path) -> str:
     )
 
 
-async def _resume(reference: str, run_ids: list[str], model: str, db: Path, concurrency: int, tick: Any) -> list[Run]:
+async def _resume(
+    reference: str, run_ids: list[str], model: str | None, db: Path, concurrency: int, tick: Any
+) -> list[Run]:
     from stanchion.runs.runner import Runner
 
     def observe(event: str, _run_id: str) -> None:
@@ -140,10 +132,7 @@ async def _resume(reference: str, run_ids: list[str], model: str, db: Path, conc
         return await runner.resume(run_ids)
 
 
-def _unfinished(database: Any, run_ids: list[str] | None) -> list[Run]:
-    from stanchion.runs.ledger import Ledger
-
-    ledger = Ledger(database)
+def _unfinished(ledger: Ledger, run_ids: list[str] | None) -> list[Run]:
     unfinished = ledger.unfinished()
     if not run_ids:
         return unfinished
@@ -195,7 +184,7 @@ def _report(runs: Sequence[Run], as_json: bool, *, fields: Sequence[str] = (), d
     else:
         screen = output.console()
         screen.print(output.runs_table(runs, fields=fields, width=screen.width))
-        screen.print(f"{len(runs)} runs: {output.counts(runs)}.")
+        screen.print(f"{len(runs)} run{'s' * (len(runs) != 1)}: {output.counts(runs)}.")
         if any(run.status == "waiting" for run in runs):
             typer.echo(f"Some wait for a person:\n  {output.command('reviews', *_named(db))}")
     output.exit_if_failed(runs)

@@ -62,7 +62,7 @@ def decide(output: Any, *, critical: Sequence[str], accept_at: float, weigh: Wei
     def node(state: WorkflowState) -> dict[str, Any]:
         candidates = list(state.get("candidates", {}).values())
         chosen = (weigh or weigh_rungs)(state["source"], candidates)
-        value = {name: choice.value for name, choice in chosen.items()}
+        value = {name: choice.value for name, choice in chosen.items() if choice.value is not None}
         checked = check(output, value, metadata={"source": state["source"].text, "today": run_context().today})
         confidence = prod(chosen[name].confidence if name in chosen else 0.0 for name in critical)
         verdict = Verdict(

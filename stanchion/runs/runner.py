@@ -33,7 +33,7 @@ from stanchion.runs.inputs import Input, checkpointable
 from stanchion.runs.ledger import Ledger, as_json
 from stanchion.runs.recorder import Observe, StepRecorder
 from stanchion.runs.records import Review, Run
-from stanchion.settings import Settings
+from stanchion.settings import read_settings
 from stanchion.store import Database, Owner
 from stanchion.store.calls import Journal
 from stanchion.store.owners import is_alive
@@ -79,7 +79,7 @@ class Runner:
     ) -> None:
         if concurrency < 1:
             raise UsageError(f"The concurrency must be at least 1; it is {concurrency}.")
-        settings = Settings()
+        settings = read_settings()
         self._model = model
         self.workflow = load_workflow(workflow) if isinstance(workflow, str) else workflow
         self._model_of_new_runs = model if model is not None else settings.model

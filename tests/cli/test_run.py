@@ -103,7 +103,7 @@ def test_the_table_says_what_to_do_next(stanchion: Stanchion, tmp_path: Path) ->
     path = lines(tmp_path / "unsure.jsonl", letter(1, "name: Eve?\npages: 2"))
     ended = stanchion("run", LETTERS, path, "--db", "my runs.db")
 
-    assert "1 runs: 1 review." in ended.out
+    assert "1 run: 1 review." in ended.out
     assert ended.out.endswith("reviews --db 'my runs.db'\n")
 
 

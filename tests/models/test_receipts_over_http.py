@@ -224,7 +224,8 @@ def test_an_error_while_repairing_is_fallen_back_from(receipt) -> None:
 
     assert story.path[:6] == ["intake", "rules", "model", "repair", "thorough", "decide"]
     assert [call.status for call in story.calls] == ["answered", "failed"]
-    assert story.run.cost_usd == story.calls[0].cost_usd > 0
+    assert story.calls[0].cost_usd > 0
+    assert story.run.cost_usd is None  # a provider that answers 500 may have charged all the same
 
 
 def test_the_schema_that_arrives_has_no_trace_of_guards(monkeypatch, tmp_path: Path) -> None:

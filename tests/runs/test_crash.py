@@ -22,7 +22,7 @@ from stanchion.graphs.receipts import workflow
 from stanchion.runs import ledger
 from stanchion.testing import OpenAIServer
 
-pytestmark = [pytest.mark.xdist_group("crash"), pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")]
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 NAMES = ["stationery-clean", "pharmacy-clean", "hardware-total-in-words-then-repaired", "letter-not-a-receipt"]
 POINTS = [
