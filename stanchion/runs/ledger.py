@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -271,22 +271,27 @@ def queue_runs(tables: Tables, rows: Iterable[dict[str, Any]]) -> None:
     tables.table("runs").insert_all(rows)
 
 
-def claim(tables: Tables, run_id: str, owner: str, from_owner: str | None, at: str) -> bool:
-    """Take a run for an owner; False where it has ended or somebody else has it.
+def claim(
+    tables: Tables, run_id: str, owner: str, may_take_from: Callable[[str], bool], at: str
+) -> dict[str, Any] | None:
+    """Take a run for an owner; return its row as it was before, None where it has ended or somebody else has it.
 
     Args:
         tables: in the writer thread.
         run_id: which.
         owner: who takes it.
-        from_owner: who may have had it, and is known to be dead.
+        may_take_from: says whether whoever has it is dead.
         at: the present time.
     """
-    taken = tables.conn.execute(
-        """UPDATE runs SET owner = :owner, status = 'running', started_at = coalesce(started_at, :at)
-           WHERE id = :id AND outcome IS NULL AND status != 'cancelled' AND (owner IS NULL OR owner = :from_owner)""",
-        {"owner": owner, "from_owner": from_owner, "at": at, "id": run_id},
+    (row,) = tables.query("SELECT * FROM runs WHERE id = ?", [run_id])
+    ended = row["outcome"] is not None or row["status"] == "cancelled"
+    if ended or (row["owner"] is not None and not may_take_from(row["owner"])):
+        return None
+    tables.conn.execute(
+        "UPDATE runs SET owner = ?, status = 'running', started_at = coalesce(started_at, ?) WHERE id = ?",
+        [owner, at, run_id],
     )
-    return bool(taken.rowcount)
+    return dict(row)
 
 
 def step_started(tables: Tables, run_id: str, task_id: str, node: str, state: str, at: str) -> None:

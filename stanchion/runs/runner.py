@@ -173,8 +173,11 @@ class Runner:
             ReviewNotFound: there is no such review.
             ReviewClosed: it was answered before, or its run ended; the message says by whom and when.
             InvalidAnswer: the answer does not fit; the review stays open.
+            UsageError: the review is of another workflow.
         """
         review = self.ledger.review(review_id)
+        if review.workflow != self.workflow.name:
+            raise UsageError(f"The review {review.id} is of the workflow {review.workflow}, not {self.workflow.name}.")
         if review.status != "asked":
             raise ReviewClosed(_closed(review))
         answer = self._checked_answer(review, action, edits or {}, reason, by)
@@ -244,17 +247,11 @@ class Runner:
         return self.ledger.runs_of(run_ids)
 
     async def _advance(self, run_id: str) -> None:
-        row = self._database.read("SELECT * FROM runs WHERE id = ?", [run_id])[0]
-        claimed = await self._database.write(
-            partial(
-                ledger.claim,
-                run_id=run_id,
-                owner=self._owner.name,
-                from_owner=row["owner"] if self._may_take_from(row["owner"]) else None,
-                at=self._now(),
-            )
+        claim = partial(
+            ledger.claim, run_id=run_id, owner=self._owner.name, may_take_from=self._may_take_from, at=self._now()
         )
-        if not claimed:
+        row = await self._database.write(claim)
+        if row is None:
             return
         self._observe("claimed", run_id)
         recorder = StepRecorder(self._database, run_id, self._clock, self._observe)
@@ -270,8 +267,8 @@ class Runner:
             await self._finish(run_id, Outcome(kind="failed", reason=f"A defect: {type(error).__name__}: {error}"))
         await recorder.written()
 
-    def _may_take_from(self, owner: str | None) -> bool:
-        return owner is not None and (owner == self._owner.name or not is_alive(self._path, owner))
+    def _may_take_from(self, owner: str) -> bool:
+        return owner == self._owner.name or not is_alive(self._path, owner)
 
     async def _run_graph(self, row: dict[str, Any], recorder: StepRecorder) -> StateSnapshot:
         run_id = row["id"]

@@ -429,6 +429,36 @@ def test_a_run_whose_model_cannot_be_loaded_stays_unfinished(make_runner) -> Non
     assert run(story()).outcome == "accepted"
 
 
+def test_a_run_that_somebody_else_advanced_is_not_started_anew(make_runner) -> None:
+    """What another runner did between two looks counts: the question it left open is not asked a second time."""
+
+    async def story() -> Any:
+        async with make_runner(model="none") as first, make_runner(model="none") as second:
+            run_ids = await first.queue([document()])
+            await first.advance(run_ids)
+            await second.advance(run_ids)
+            return second.ledger.reviews(), second.ledger.steps(run_ids[0])
+
+    reviews, steps = run(story())
+
+    assert len(reviews) == 1
+    assert [step.node for step in steps] == ["intake", "model", "decide", "review"]
+
+
+def test_an_answer_through_another_workflows_runner_is_refused(make_runner) -> None:
+    """A review is answered by a runner of its own workflow; another graph never runs on its thread."""
+    from dataclasses import replace
+
+    async def story() -> Any:
+        async with make_runner(model="none") as runner:
+            _, asked = await waiting(runner)
+        async with make_runner(replace(invoices(), name="letters")) as other:
+            with pytest.raises(UsageError, match="of the workflow invoices, not letters"):
+                await other.answer(asked.id, "reject", by="Ada")
+
+    run(story())
+
+
 def test_an_unknown_run_is_named_in_the_error(make_runner) -> None:
     """Resuming a run that does not exist says so and where runs are listed."""
 
