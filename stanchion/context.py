@@ -5,48 +5,52 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 
+from langchain_core.language_models.chat_models import BaseChatModel
+from langgraph.config import get_config
 from langgraph.runtime import get_runtime
 from pydantic import InstanceOf
 from pydantic.json_schema import SkipJsonSchema
 
 from stanchion.models.door import Door, Place
 from stanchion.models.providers import load_model
+from stanchion.settings import read_settings
 
 
 @dataclass(frozen=True)
 class RunContext:
     """The runtime context of every workflow: `StateGraph(State, context_schema=RunContext)`.
 
-    Nothing here is ever stored, so this is where secrets may travel.
+    Nothing here is ever stored, so this is where secrets may travel: subclass it with your own fields, and give an
+    instance as `Runner(context=...)`.
 
     Args:
-        model: the model's usual string; used where no `door` is given, as in a graph run without our runner.
+        model: the model's usual string or a LangChain chat model, where no `door` is given, as in a graph run without
+            our runner. None: `STANCHION_MODEL`, else `none`.
         today: the day on which the run was made; dates after it are implausible. None: no such check.
         run_id: the run, empty outside our runner.
         door: the way to the model, with its journal.
     """
 
-    model: str = "none"
+    model: str | SkipJsonSchema[InstanceOf[BaseChatModel]] | None = None
     today: date | None = None
     run_id: str = ""
     door: SkipJsonSchema[InstanceOf[Door] | None] = None  # no part of the schema that servers show
 
     def way(self) -> Door:
         """Return the door to the model: the runner's, or one without a journal."""
-        return self.door or Door(load_model(self.model))
+        return self.door or Door(load_model(self.model or read_settings().model))
 
 
 def run_context() -> RunContext:
-    """Return the context of the node that is running; the defaults where the graph has none, or one of its own."""
-    context = get_runtime().context
+    """Return the context of the node that is running; the defaults where there is none, or one of another kind."""
+    try:
+        context = get_runtime().context
+    except RuntimeError:  # a node called by itself, as in a test
+        context = None
     return context if isinstance(context, RunContext) else RunContext()
 
 
-def current_place(node: str) -> Place:
-    """Return where in the run we are, for the journal.
-
-    Args:
-        node: the name of the node that asks.
-    """
-    info = get_runtime().execution_info
-    return Place(run_context().run_id, info.task_id if info else "", node)
+def current_place() -> Place:
+    """Return where in the run we are, for the journal."""
+    info, metadata = get_runtime().execution_info, get_config()["metadata"]
+    return Place(run_context().run_id, info.task_id if info else "", metadata.get("langgraph_node", ""))

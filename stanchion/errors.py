@@ -45,6 +45,10 @@ class DatasetError(StanchionError):
     """A dataset cannot be read; the message names the file, the line and what is wrong with it."""
 
 
+class ModelNotLoadable(StanchionError):
+    """The model that a run was made with cannot be loaded here; the run stays as it is. The message says what helps."""
+
+
 class ModelError(StanchionError):
     """A model could not answer; `cost_unknown` says whether the provider may have charged for it."""
 

@@ -50,6 +50,18 @@ class Workflow:
     group: str | None = None
     reference: str = ""
 
+    def __post_init__(self) -> None:
+        """Refuse what could not be run.
+
+        Raises:
+            WorkflowError: the graph is not compiled, or the output is no pydantic type.
+        """
+        if not isinstance(self.graph, CompiledStateGraph):
+            kind = type(self.graph).__name__
+            raise WorkflowError(f"The workflow {self.name} takes a compiled graph, builder.compile(); not a {kind}.")
+        if isinstance(self.critical, str):
+            raise WorkflowError(f"The workflow {self.name} takes a list of critical fields; not {self.critical!r}.")
+
 
 def load_workflow(reference: str, *, folder: Path | None = None) -> Workflow:
     """Find a workflow by name or place.

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import sys
 from io import TextIOWrapper
+from typing import Annotated
 
 import typer
 
+from stanchion import __version__
 from stanchion.cli import evaluate, keep, look, output, people, work
 from stanchion.errors import StanchionError, StoreError
 
@@ -27,6 +29,15 @@ app = typer.Typer(
 
 for part in (work, look, people, evaluate, keep):
     part.add_to(app)
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
 
 
 def main() -> None:

@@ -25,10 +25,14 @@ def add_to(app: typer.Typer) -> None:
     app.command()(review)
 
 
-def reviews(db: options.Db = None, as_json: options.AsJson = False) -> None:
+def reviews(
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="How many at the most.")] = 20,
+    db: options.Db = None,
+    as_json: options.AsJson = False,
+) -> None:
     """List what waits for a person, the longest waiting first."""
     with options.open_ledger(db) as ledger:
-        waiting = ledger.reviews()
+        waiting, number = ledger.reviews(limit=limit), ledger.count_reviews()
     if as_json:
         output.print_json(waiting)
         return
@@ -38,7 +42,10 @@ def reviews(db: options.Db = None, as_json: options.AsJson = False) -> None:
         return
     for item in waiting:
         screen.print(_question(item), "")
+    if number > len(waiting):
+        screen.print(f"{number - len(waiting)} more wait; --limit shows them.\n")
     command = output.command("review", "ID", *(["--db", db] if db else []))
+    typer.echo(f"The whole question, with the document:\n  {command}")
     typer.echo(f"Answer with:\n  {command}  --approve | --edit FIELD=VALUE | --reject --reason TEXT")
 
 
@@ -54,17 +61,20 @@ def review(
     db: options.Db = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Answer a review: approve, edit or reject; exactly once. The run then goes on."""
+    """Answer a review exactly once: approve, edit or reject; its run goes on. Without an answer, show the question."""
     from stanchion import api
     from stanchion.errors import UsageError
 
     chosen = [name for name, given in (("approve", approve), ("edit", bool(edit)), ("reject", reject)) if given]
-    if len(chosen) != 1:
-        raise UsageError("Give exactly one of --approve, --edit FIELD=VALUE and --reject.")
+    if len(chosen) > 1:
+        raise UsageError("Give one of --approve, --edit FIELD=VALUE and --reject, not several.")
     edits = _edits(edit or [])
     with options.open_ledger(db) as ledger:
         asked = ledger.review(review_id)
         run = ledger.run(asked.run_id)
+    if not chosen:
+        _show(asked, as_json)
+        return
     after = api.answer(
         run.reference,
         asked.id,
@@ -72,7 +82,6 @@ def review(
         by=by or getpass.getuser(),
         edits=edits,
         reason=reason,
-        model=run.model,
         db=options.existing_database(db),
     )
     if as_json:
@@ -81,6 +90,26 @@ def review(
         screen = output.console()
         screen.print(output.runs_table([after], fields=list(edits)[:3], width=screen.width))
     output.exit_if_failed([after])
+
+
+def _show(review: Review, as_json: bool) -> None:
+    """Show a whole question: what stands in the document, and what each rung says."""
+    from rich.text import Text
+
+    if as_json:
+        output.print_json(review)
+        return
+    asked = review.question if isinstance(review.question, dict) else {}
+    screen = output.console()
+    screen.print(_question(review), "")
+    rungs = {rung: said for rung, said in asked.get("alternatives", {}).items() if isinstance(said, dict)}
+    fields = dict.fromkeys(name for said in rungs.values() for name in said)
+    table = output.table("field", *rungs)
+    for name in fields:
+        table.add_row(*(Text(output.plain(cell)) for cell in (name, *(said.get(name) for said in rungs.values()))))
+    screen.print(table, "")
+    for line in str(asked.get("source", "")).split("\n"):
+        screen.print(Text("  " + output.plain(line, longest=200)))
 
 
 def _question(review: Review) -> Table:

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from stanchion.guards._plan import guarded
-from stanchion.guards.executor import Checked, check, json_schema
+from stanchion.guards.executor import Checked, bare_model, check, json_schema
 
 if TYPE_CHECKING:
     from stanchion.guards.consistent import Consistent
@@ -25,6 +25,7 @@ __all__ = [
     "Placeholder",
     "Plausible",
     "WellFormed",
+    "bare_model",
     "check",
     "guarded",
     "json_schema",

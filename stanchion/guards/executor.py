@@ -86,7 +86,7 @@ def json_schema(output_type: Any) -> dict[str, Any]:
     Raises:
         UsageError: if it is neither.
     """
-    cleaned: dict[str, Any] = _without_validators(_model_of(output_type).model_json_schema())
+    cleaned: dict[str, Any] = _without_validators(bare_model(output_type).model_json_schema())
     return cleaned
 
 
@@ -98,14 +98,22 @@ def _planned(output_type: Any) -> Place:
 
 
 def _plan(output_type: Any) -> Place:
-    _model_of(output_type)
+    bare_model(output_type)
     return plan(output_type)
 
 
 _planned_class = lru_cache(maxsize=256)(_plan)
 
 
-def _model_of(output_type: Any) -> type[BaseModel]:
+def bare_model(output_type: Any) -> type[BaseModel]:
+    """Return the pydantic model of an output type, without the validators around it.
+
+    Args:
+        output_type: a pydantic model, or `Annotated[Model, validators…]`.
+
+    Raises:
+        UsageError: it is neither.
+    """
     model = get_args(output_type)[0] if get_origin(output_type) is Annotated else output_type
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
         raise UsageError("an output type is a pydantic model, or Annotated[Model, …] with validators")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stanchion.blocking import in_temporary_loop
 from stanchion.clock import Clock, SystemClock, new_id
-from stanchion.errors import ModelError, ModelUnavailable, UsageError
+from stanchion.errors import ModelError, ModelNotLoadable, ModelUnavailable
 from stanchion.models.loop import on_models_loop
 from stanchion.models.prices import price
 from stanchion.models.providers import Model, bind_schema
@@ -104,10 +104,10 @@ class Door:
         Raises:
             ModelUnavailable: there is no model, it failed, or it did not answer in time.
             StoreError: the call could not be recorded.
-            UsageError: the model cannot be loaded.
+            ModelNotLoadable: the run's model cannot be loaded here.
         """
         if self.model.problem:
-            raise UsageError(self.model.problem)
+            raise ModelNotLoadable(self.model.problem)
         if self.model.chat is None:
             raise ModelUnavailable("No model is configured.")
         if self._journal is None:

@@ -13,7 +13,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from stanchion.context import run_context
-from stanchion.guards import check
+from stanchion.errors import UsageError
+from stanchion.guards import bare_model, check
 from stanchion.nodes.state import Node, WorkflowState
 from stanchion.verdict import Candidate, Rung, Source, Verdict
 
@@ -56,8 +57,17 @@ def decide(output: Any, *, critical: Sequence[str], accept_at: float, weigh: Wei
         weigh: chooses field by field; `weigh_rungs` by default.
 
     Returns:
-        a node that writes `output` and `verdict`.
+        a node that writes `output`, `rung` and `verdict`.
+
+    Raises:
+        UsageError: no field is critical, the output type has no such field, or the confidence is none.
     """
+    fields = bare_model(output).model_fields
+    if isinstance(critical, str) or not critical or not set(critical) <= set(fields):
+        known = ", ".join(fields)
+        raise UsageError(f"critical takes a list of at least one of the output's fields ({known}); not {critical!r}.")
+    if not 0 < accept_at <= 1:
+        raise UsageError(f"accept_at is a probability above 0 and up to 1; not {accept_at!r}.")
 
     def node(state: WorkflowState) -> dict[str, Any]:
         candidates = list(state.get("candidates", {}).values())
@@ -81,14 +91,17 @@ def weigh_rungs(_source: Source, candidates: Sequence[Candidate]) -> dict[str, C
     """Choose each field's value by treating the rungs as independent witnesses.
 
     A value's weight is the product of p over the rungs that say it and of 1 - p over those that say otherwise,
-    normalised over the values named (naive Bayes with equal priors).
+    normalised over the values named (naive Bayes with equal priors). A repair is the same model in the same conversation,
+    so it replaces the answer that it repairs, and is no second witness.
 
     Args:
         _source: unused here.
         candidates: what the rungs say.
     """
-    names = dict.fromkeys(name for candidate in candidates for name in candidate.output)
-    return {name: _choose(name, [item for item in candidates if name in item.output]) for name in names}
+    repaired = any(candidate.rung == "repair" for candidate in candidates)
+    witnesses = [candidate for candidate in candidates if not (repaired and candidate.rung == "model")]
+    names = dict.fromkeys(name for candidate in witnesses for name in candidate.output)
+    return {name: _choose(name, [item for item in witnesses if name in item.output]) for name in names}
 
 
 def _choose(name: str, candidates: Sequence[Candidate]) -> Choice:

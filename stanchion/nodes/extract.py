@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
+from stanchion.errors import UsageError
 from stanchion.nodes.state import Node, WorkflowState
 from stanchion.verdict import Candidate, Found, Source, Verdict
 
@@ -25,7 +26,14 @@ def extract(
 
     Returns:
         a node that writes `candidates` and `verdict`.
+
+    Raises:
+        UsageError: the rung is neither, or `sure` names no field or no probability.
     """
+    if rung not in ("rules", "fallback"):
+        raise UsageError(f"extract's rung is rules or fallback; not {rung!r}.")
+    if sure is not None and (not sure or not all(0 < least <= 1 for least in sure.values())):
+        raise UsageError(f"sure names fields with a probability above 0 and up to 1, or is None; not {sure!r}.")
 
     def node(state: WorkflowState) -> dict[str, Any]:
         found = dict(rules(state["source"]))

@@ -9,7 +9,7 @@ from functools import cache
 from threading import Lock
 from typing import Any, Literal, NamedTuple
 
-from stanchion.errors import StanchionError
+from stanchion.errors import StanchionError, UsageError
 from stanchion.nodes.state import Node, WorkflowState
 from stanchion.text.decode import decode, tidy, without_tags
 from stanchion.text.layout import lay_out
@@ -54,7 +54,12 @@ def intake(
         max_chars: characters beyond which a text is refused.
         languages: ISO 639-1 codes that are expected; None looks at no language.
         on_language: what another language means; detectors err on short texts, so by default only a warning.
+
+    Raises:
+        UsageError: an argument is none of these.
     """
+    if isinstance(languages, str) or on_language not in ("warn", "refuse") or max_chars < 1:
+        raise UsageError("intake takes max_chars of at least 1, a set of languages, and on_language warn or refuse.")
 
     def node(state: WorkflowState) -> dict[str, Any]:
         try:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Optional, Self
+from typing import Any, Literal, Self
 
 from langgraph.types import interrupt
 from pydantic import BaseModel, ConfigDict, create_model, model_validator
 
-from stanchion.guards import json_schema
+from stanchion.guards import bare_model, json_schema
 from stanchion.nodes.state import Node, WorkflowState
 from stanchion.verdict import Outcome, Verdict
 
@@ -39,7 +39,8 @@ class ReviewAnswer(BaseModel):
 def review(output: Any, *, question: str = "Is this right?") -> Node:
     """Make a node that interrupts the run until a person has answered.
 
-    The question carries the reason, the proposal, what the rungs said, and the schema that an edit must fit.
+    The question carries the reason, the proposal, what the rungs said, the document's text, and the schema that an edit
+    must fit.
 
     Args:
         output: the pydantic type of the value.
@@ -49,7 +50,8 @@ def review(output: Any, *, question: str = "Is this right?") -> Node:
         a node that writes `output` and `outcome`.
     """
     schema = json_schema(output)
-    answer_type = create_model("ReviewAnswer", __base__=ReviewAnswer, output=(Optional[output], None))
+    optional_output: Any = (bare_model(output) | None, None)
+    answer_type = create_model("ReviewAnswer", __base__=ReviewAnswer, output=optional_output)
 
     def node(state: WorkflowState) -> dict[str, Any]:
         proposal = state.get("output") or _best_so_far(state)
@@ -61,6 +63,7 @@ def review(output: Any, *, question: str = "Is this right?") -> Node:
                 "confidence": verdict.confidence,
                 "proposal": proposal,
                 "alternatives": {rung: item.output for rung, item in state.get("candidates", {}).items()},
+                "source": state["source"].text if "source" in state else "",
                 "schema": schema,
             },
             response_schema=answer_type,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Coroutine
+from string import Template
 from typing import Any, NamedTuple
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
@@ -15,7 +16,7 @@ from langchain_core.runnables import RunnableLambda
 
 from stanchion.blocking import wait_for
 from stanchion.context import current_place, run_context
-from stanchion.errors import ModelError, ModelRefused
+from stanchion.errors import ModelError, ModelRefused, UsageError
 from stanchion.guards import check, json_schema
 from stanchion.models.door import Request
 from stanchion.models.prompts import Prompt
@@ -35,7 +36,7 @@ DECLINED = {"refusal", "content_filter", "safety", "prohibited_content", "blockl
 Node = RunnableLambda[WorkflowState, dict[str, Any]]
 
 
-def structured(prompt: Prompt, output: Any, *, name: str = "model") -> Node:
+def structured(prompt: Prompt, output: Any) -> Node:
     """Make a node that asks the model for a value of a type.
 
     Decides `accept`; `repair` where the answer failed; `fall_back` where there is none; `review` where the model
@@ -44,28 +45,30 @@ def structured(prompt: Prompt, output: Any, *, name: str = "model") -> Node:
     Args:
         prompt: may use `$text` for the source and `$schema` for the JSON schema.
         output: a pydantic model, or `Annotated[model, validators...]`.
-        name: the node's name, for the record.
 
     Returns:
         a node that writes `candidates`, `conversation` and `verdict`.
+
+    Raises:
+        UsageError: the prompt never shows the document, or has placeholders that nothing fills; the output is no type.
     """
+    _refuse_strange_placeholders(prompt)
     schema = json_schema(output)
 
     async def node(state: WorkflowState) -> dict[str, Any]:
         opening = prompt.opening(text=state["source"].text, schema=json.dumps(schema, ensure_ascii=False))
-        return await _ask(_Question(prompt, output, schema, "model", name), opening, state)
+        return await _ask(_Question(prompt, output, schema, "model"), opening, state)
 
-    return _with_synchronous_face(node, name)
+    return _with_synchronous_face(node)
 
 
-def repair(prompt: Prompt, output: Any, *, at_most: int = 1, name: str = "repair") -> Node:
+def repair(prompt: Prompt, output: Any, *, at_most: int = 1) -> Node:
     """Make the node that asks again with the failures; decides as `structured` does, `repair` only `at_most` times.
 
     Args:
         prompt: the prompt whose answer failed.
         output: the same type.
         at_most: how many repairs a run may have.
-        name: the node's name, for the record.
 
     Returns:
         a node that writes `candidates`, `conversation` and `verdict`.
@@ -75,7 +78,7 @@ def repair(prompt: Prompt, output: Any, *, at_most: int = 1, name: str = "repair
     async def node(state: WorkflowState) -> dict[str, Any]:
         conversation = list(state["conversation"])
         again = prompt.asking_again(_told(state["verdict"].failures))
-        question = _Question(prompt, output, schema, "repair", name)
+        question = _Question(prompt, output, schema, "repair")
         update = await _ask(question, [*conversation, *_reply(conversation, again)], state)
         repairs = sum(isinstance(message, AIMessage) for message in update.get("conversation", conversation)) - 1
         if update["verdict"].decision == "repair" and repairs >= at_most:
@@ -83,7 +86,7 @@ def repair(prompt: Prompt, output: Any, *, at_most: int = 1, name: str = "repair
             update["verdict"] = update["verdict"].model_copy(update={"decision": "fall_back", "reason": reason})
         return update
 
-    return _with_synchronous_face(node, name)
+    return _with_synchronous_face(node)
 
 
 class _Question(NamedTuple):
@@ -91,13 +94,12 @@ class _Question(NamedTuple):
     output: Any
     schema: dict[str, Any]
     rung: Rung
-    node: str
 
 
 async def _ask(question: _Question, messages: list[AnyMessage], state: WorkflowState) -> dict[str, Any]:
     request = Request(question.prompt, messages, question.schema)
     try:
-        answer = await run_context().way().ask(request, current_place(question.node))
+        answer = await run_context().way().ask(request, current_place())
     except ModelError as error:
         decision: Decision = "review" if isinstance(error, ModelRefused) else "fall_back"
         return {"verdict": Verdict(decision=decision, reason=str(error))}
@@ -194,10 +196,21 @@ def _reply(conversation: list[AnyMessage], text: str) -> list[AnyMessage]:
     return [ToolMessage(text, tool_call_id=call["id"] or "", status="error") for call in calls]
 
 
-def _with_synchronous_face(node: Callable[[WorkflowState], Coroutine[Any, Any, dict[str, Any]]], name: str) -> Node:
+def _refuse_strange_placeholders(prompt: Prompt) -> None:
+    if not isinstance(prompt, Prompt):
+        raise UsageError(f"structured takes a Prompt, such as Prompt.read(file); not {type(prompt).__name__}.")
+    used = {*Template(prompt.system).get_identifiers(), *Template(prompt.user).get_identifiers()}
+    if "text" not in used or used - {"text", "schema"}:
+        raise UsageError(
+            f"The prompt {prompt.id} must hold $text, where the document goes, and may hold $schema; it holds "
+            f"{', '.join(f'${name}' for name in sorted(used)) or 'neither'}. A dollar sign itself is written $$."
+        )
+
+
+def _with_synchronous_face(node: Callable[[WorkflowState], Coroutine[Any, Any, dict[str, Any]]]) -> Node:
     """Let `graph.invoke` run an asynchronous node too."""
 
     def face(state: WorkflowState) -> dict[str, Any]:
         return wait_for(node(state))
 
-    return RunnableLambda(face, node, name=name)
+    return RunnableLambda(face, node)

@@ -149,6 +149,15 @@ class Ledger:
         )
         return [Review(**row) for row in rows]
 
+    def count_reviews(self, *, status: str = "asked") -> int:
+        """Return how many reviews there are.
+
+        Args:
+            status: only in this status.
+        """
+        (row,) = self.database.read("SELECT count(*) AS number FROM reviews WHERE status = ?", [status])
+        return int(row["number"])
+
     def review(self, review_id: str) -> Review:
         """Return one review.
 
@@ -205,12 +214,10 @@ class Ledger:
             RunNotFound: there is no such run.
             UsageError: the run is being worked on.
         """
-        run = self.run(run_id)
-        if run.status == "running":
-            raise UsageError(f"The run {run.id} is being worked on; erase it when it has ended, or resume it first.")
-        self.database.write_now(lambda tables: _erase(tables, run.id, at.isoformat()))
+        full_id = self.full_id(run_id)
+        self.database.write_now(lambda tables: _erase(tables, full_id, at.isoformat()))
         self.database.forget_log()
-        return self.run(run.id)
+        return self.run(full_id)
 
     def prune(self, before: datetime) -> int:
         """Delete runs that ended before a moment, with everything that belongs to them; return how many.
@@ -244,6 +251,9 @@ def _checkpoint_tables(tables: Tables) -> list[tuple[str, str]]:
 
 
 def _erase(tables: Tables, run_id: str, at: str) -> None:
+    (row,) = tables.query("SELECT status FROM runs WHERE id = ?", [run_id])
+    if row["status"] == "running":
+        raise UsageError(f"The run {run_id} is being worked on; erase it when it has ended, or resume it first.")
     for table, columns in CONTENT.items():
         key = "id" if table == "runs" else "run_id"
         emptied = ", ".join(f"{column} = NULL" for column in columns)

@@ -30,7 +30,7 @@ Observe = Callable[[str, str], None]
 
 
 class StepRecorder:
-    """Records the steps of one run while it is worked on.
+    """Records the steps of one run while it is worked on; `latest` is the node that began last.
 
     Args:
         database: where the ledger stands.
@@ -45,6 +45,7 @@ class StepRecorder:
         self._clock = clock
         self._observe = observe
         self._running: dict[str, float] = {}
+        self.latest = ""
         self._writing: list[Future[None]] = []
 
     async def catch_up(self, graph: Graph, config: Any) -> None:
@@ -95,6 +96,7 @@ class StepRecorder:
             await asyncio.wrap_future(future)
 
     def _started(self, event: dict[str, Any]) -> None:
+        self.latest = event["name"]
         self._running[event["id"]] = self._clock.monotonic()
         self._write(
             partial(

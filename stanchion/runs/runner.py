@@ -11,6 +11,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -23,7 +24,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from stanchion.clock import Clock, Ids, SystemClock, new_id
 from stanchion.context import RunContext
-from stanchion.errors import InvalidAnswer, ReviewClosed, StanchionError, StoreError, UsageError
+from stanchion.errors import InvalidAnswer, ModelNotLoadable, ReviewClosed, StanchionError, StoreError, UsageError
+from stanchion.guards import bare_model
 from stanchion.models.door import Door
 from stanchion.models.providers import Model, load_model
 from stanchion.models.recorded import answers_on_record
@@ -56,6 +58,8 @@ class Runner:
         model: the model's usual string or a LangChain chat model. By default, new runs use `STANCHION_MODEL`, else
             `none`, and runs that go on use the model they were made with.
         concurrency: how many runs are worked on at a time.
+        context: what your own nodes reach at run time, such as clients and keys: an instance of a subclass of
+            `RunContext`; the runner fills in the fields that it knows. Never stored.
         clock: where times come from.
         ids: makes the ids of runs, calls and reviews.
         observe: is told what happens.
@@ -73,6 +77,7 @@ class Runner:
         db: Path | str | None = None,
         model: str | BaseChatModel | None = None,
         concurrency: int = 8,
+        context: RunContext | None = None,
         clock: Clock | None = None,
         ids: Ids = new_id,
         observe: Observe = lambda _event, _run_id: None,
@@ -86,6 +91,7 @@ class Runner:
         self._path = Path(db or settings.db)
         self._synchronous = settings.synchronous
         self._concurrency = concurrency
+        self._own_context = context or RunContext()
         self._clock = clock or SystemClock()
         self._ids = ids
         self._observe = observe
@@ -203,6 +209,9 @@ class Runner:
             raise InvalidAnswer("An edit names at least one field and its new value.")
         if action == "reject":
             return {"action": action, "output": None, "reason": reason, "by": by}
+        fields = bare_model(self.workflow.output).model_fields if self.workflow.output is not None else edits
+        if unknown := [name for name in edits if name not in fields]:
+            raise InvalidAnswer(f"There is no field {', '.join(unknown)}; there are {', '.join(fields)}.")
         proposal = review.question.get("proposal") if isinstance(review.question, dict) else None
         value = self._checked_value({**(proposal or {}), **edits})
         return {"action": action, "output": value if action == "edit" else None, "reason": reason, "by": by}
@@ -257,14 +266,18 @@ class Runner:
         recorder = StepRecorder(self._database, run_id, self._clock, self._observe)
         try:
             await self._settle(run_id, await self._run_graph(row, recorder))
-        except StanchionError:
+        except (StoreError, ModelNotLoadable):
             raise  # nothing is wrong with the run: it goes on once the database or the model can be used
-        except sqlite3.Error as error:
-            raise StoreError(f"The database {self._path} failed: {error}.") from error
         except GraphRecursionError:
             await self._finish(run_id, Outcome(kind="failed", reason=f"Stopped after {MOST_STEPS} steps: a loop?"))
-        except Exception as error:  # a defect in a node: this run's end, and nobody else's
-            await self._finish(run_id, Outcome(kind="failed", reason=f"A defect: {type(error).__name__}: {error}"))
+        except Exception as error:
+            if isinstance(error, sqlite3.Error) and not _raised_in_node(error):
+                raise StoreError(f"The database {self._path} failed: {error}.") from error
+            # a defect in a node or an edge: this run's end, and nobody else's
+            reason = (
+                f"A defect in {recorder.latest or 'the graph'}, or in an edge from it: {type(error).__name__}: {error}"
+            )
+            await self._finish(run_id, Outcome(kind="failed", reason=reason))
         await recorder.written()
 
     def _may_take_from(self, owner: str) -> bool:
@@ -371,7 +384,7 @@ class Runner:
             observe=lambda event: self._observe(event, run_id),
         )
         made = datetime.fromisoformat(row["created_at"])
-        return RunContext(model=model.name, today=made.date(), run_id=run_id, door=door)
+        return replace(self._own_context, model=model.name, today=made.date(), run_id=run_id, door=door)
 
     def _model_of(self, row: dict[str, Any]) -> Model:
         """Return the model given to the runner, else the one that the run was made with."""
@@ -386,6 +399,11 @@ class Runner:
 
     def _now(self) -> str:
         return self._clock.now().isoformat()
+
+
+def _raised_in_node(error: Exception) -> bool:
+    """Say whether a node raised it, and not LangGraph or its saver: LangGraph leaves a note on what nodes raise."""
+    return any(note.startswith("During task") for note in getattr(error, "__notes__", ()))
 
 
 def _outcome(values: dict[str, Any]) -> Outcome:

@@ -38,10 +38,9 @@ async def measure(
         one scored row for each input, in the inputs' order.
 
     Raises:
-        DatasetError: no row has a truth.
+        DatasetError: a row cannot be read, no row has a truth, or none an answer of the recorded model.
     """
-    if not any(item.truth for item in inputs):
-        raise DatasetError("No row of this dataset has a `truth`, so there is nothing to measure against.")
+    _refuse_unusable(inputs, model or "")
 
     def observe(event: str, _run_id: str) -> None:
         if event in {"ended", "waiting"}:
@@ -50,6 +49,18 @@ async def measure(
     async with Runner(workflow, db=db, model=model, concurrency=concurrency, observe=observe) as runner:
         runs = await runner.start(inputs)
         return [_row(workflow, item, run, runner.ledger) for item, run in zip(inputs, runs, strict=True)]
+
+
+def _refuse_unusable(inputs: Sequence[Input], model: str) -> None:
+    for item in inputs:
+        if item.truth is None and "problem" in item.document:
+            raise DatasetError(f"The row {item.id} cannot be measured: {item.document['problem']}")
+    if not any(item.truth for item in inputs):
+        raise DatasetError("No row of this dataset has a `truth`, so there is nothing to measure against.")
+    name = model.removeprefix("recorded:")
+    recorded = sorted({each for item in inputs for each in item.recorded or {}})
+    if model.startswith("recorded:") and name not in recorded:
+        raise DatasetError(f"No row has an answer of {name!r} on record; there are: {', '.join(recorded) or 'none'}.")
 
 
 def _row(workflow: Workflow, item: Input, run: Run, ledger: Ledger) -> Row:

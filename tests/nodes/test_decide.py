@@ -85,6 +85,13 @@ def test_what_only_looks_alike_differs(other: Any) -> None:
     assert weighed(rules(total=(5, 0.8)), model(total=other)).reason == "1 of 2 rungs say so."
 
 
+def test_a_repaired_answer_is_not_surer_than_one_right_at_once() -> None:
+    """The repair replaces the answer it repairs: repeating a field is no second witness for it."""
+    repaired = Candidate(rung="repair", output={"total": 5})
+
+    assert weighed(model(total=5), repaired) == weighed(model(total=5)).model_copy(update={"rung": "repair"})
+
+
 def test_of_two_that_differ_the_surer_is_believed_less() -> None:
     """0.8 says 5 and 0.9 says 6: 0.18 for 6, 0.08 for 5, 0.02 for neither: 0.18 / 0.28 = 0.643."""
     choice = weighed(rules(total=(5, 0.8)), model(total=6))

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage
 from langgraph.graph import END, START, StateGraph
+from langgraph.runtime import Runtime
 from langgraph.types import interrupt
+from typing_extensions import TypedDict
 
-from stanchion import Input, Runner, Workflow
-from stanchion.errors import InvalidAnswer, ReviewClosed, RunNotFound, UsageError
+from stanchion import Input, RunContext, Runner, Workflow
+from stanchion.errors import InvalidAnswer, ModelNotLoadable, ReviewClosed, RunNotFound, UsageError
 from stanchion.testing import ScriptedModel
 from tests.runs.conftest import answer, document, invoices
 
@@ -96,6 +99,55 @@ def test_a_defect_ends_its_own_run_and_no_other(make_runner) -> None:
 
     assert [item.outcome for item in runs] == ["accepted", "failed", "accepted"]
     assert "ZeroDivisionError" in runs[1].reason
+
+
+@pytest.mark.parametrize(
+    "error", [UsageError("wrong option"), sqlite3.OperationalError("no such table: theirs"), LookupError("missing")]
+)
+def test_whatever_a_node_raises_ends_its_run(make_runner, error: Exception) -> None:
+    """An error of ours or of somebody's own database, raised in a node, is that node's defect: the run ends, named."""
+
+    class State(TypedDict, total=False):
+        document: dict[str, Any]
+
+    def fragile(_state: State) -> State:
+        raise error
+
+    builder = StateGraph(State)
+    builder.add_node("fragile", fragile)
+    builder.add_edge(START, "fragile")
+    builder.add_edge("fragile", END)
+    (ended,) = run(started(make_runner(Workflow(builder.compile(), name="fragile", version="1"))))
+
+    assert ended.outcome == "failed"
+    assert ended.reason.startswith("A defect in fragile, ")
+    assert str(error) in ended.reason
+
+
+def test_what_own_nodes_need_travels_in_the_context_and_is_never_stored(make_runner, db: Path) -> None:
+    """A subclass of RunContext brings clients and keys to one's own nodes; the runner fills in what it knows."""
+
+    @dataclass(frozen=True)
+    class Ours(RunContext):
+        api_key: str = ""
+
+    class State(TypedDict, total=False):
+        document: dict[str, Any]
+        length: int
+        day: str
+
+    def ask(_state: State, runtime: Runtime[Ours]) -> State:
+        return {"length": len(runtime.context.api_key), "day": str(runtime.context.today)}
+
+    builder = StateGraph(State, context_schema=Ours)
+    builder.add_node("ask", ask)
+    builder.add_edge(START, "ask")
+    builder.add_edge("ask", END)
+    workflow = Workflow(builder.compile(), name="keyed", version="1")
+    (done,) = run(started(make_runner(workflow, context=Ours(api_key="sk-verysecret"))))
+
+    assert (done.output["length"], done.output["day"]) == (13, "2024-01-01")
+    assert not any(b"sk-verysecret" in file.read_bytes() for file in db.parent.iterdir() if file.is_file())
 
 
 def test_a_loop_ends_by_our_limit(make_runner) -> None:
@@ -275,6 +327,7 @@ def test_a_rejection_keeps_its_reason_and_no_value(make_runner) -> None:
     ("action", "edits", "why"),
     [
         ("edit", {"total": "twelve"}, "total"),
+        ("edit", {"totl": 12}, "no field totl; there are number, total"),
         ("edit", {}, "at least one field"),
         ("approve", {"total": 1}, "Edits go with"),
         ("shrug", {}, "approve, edit or reject"),
@@ -420,7 +473,7 @@ def test_a_run_whose_model_cannot_be_loaded_stays_unfinished(make_runner) -> Non
         async with make_runner(model=ScriptedModel([answer()])) as runner:
             (run_id,) = await runner.queue([document()])
         async with make_runner() as runner:
-            with pytest.raises(UsageError, match=r"made with the model scripted.*--model"):
+            with pytest.raises(ModelNotLoadable, match=r"made with the model scripted.*--model"):
                 await runner.resume()
         async with make_runner(model=ScriptedModel([answer()])) as runner:
             await runner.resume()
