@@ -9,8 +9,12 @@ workflow, run or review; an answer that does not fit); 3 the database cannot be 
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
+import warnings
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -45,8 +49,24 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without ✓ gets a question mark, not a traceback
+    warnings.filterwarnings("ignore", message="Pydantic serializer warnings")  # they show content
     try:
+        for argument in sys.argv:
+            argument.encode()
         app()
+    except UnicodeEncodeError:
+        typer.echo("stanchion: an argument is no valid text.", err=True)
+        sys.exit(2)
     except StanchionError as error:
         typer.echo(f"stanchion: {output.plain(error, longest=2_000)}", err=True)
         sys.exit(3 if isinstance(error, StoreError) else 2)
+    except Exception as error:
+        if os.environ.get("STANCHION_DEBUG"):
+            raise
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        typer.echo(
+            f"stanchion: a defect of ours: {type(error).__name__} in {Path(place.filename).name}:{place.lineno}. "
+            "STANCHION_DEBUG=1 shows the traceback, which may hold parts of documents.",
+            err=True,
+        )
+        sys.exit(1)

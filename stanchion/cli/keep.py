@@ -74,7 +74,7 @@ def backup(
 def _age(text: str) -> timedelta:
     from stanchion.errors import UsageError
 
-    match = re.fullmatch(r"(\d{1,6})([dhmw])", text.strip())
+    match = re.fullmatch(r"(\d{1,4})([dhmw])", text.strip())
     if match is None:
         raise UsageError(f"--older-than takes a number and a unit, such as 90d, 12h or 4w; not {text!r}.")
     return timedelta(**{UNITS[match[2]]: int(match[1])})

@@ -143,6 +143,6 @@ def _edits(pairs: list[str]) -> dict[str, Any]:
             raise UsageError(f"--edit takes FIELD=VALUE; {pair!r} has no field before an equals sign.")
         try:
             edits[name] = json.loads(value) if value[:1] in "[{" or value == "null" else value
-        except ValueError:
+        except (ValueError, RecursionError):
             edits[name] = value
     return edits

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stanchion.cli import options, output
+from stanchion.errors import StanchionError
 
 if TYPE_CHECKING:
     from stanchion.runs.inputs import Input
@@ -69,14 +70,24 @@ def resume(
     with options.open_ledger(db) as ledger:
         unfinished = _unfinished(ledger, run_ids)
     runs: list[Run] = []
+    troubles: list[StanchionError] = []
     with _resumable(db), output.progress(len(unfinished), "resuming") as tick:
         for reference in dict.fromkeys(run.reference for run in unfinished):
             some = [run.id for run in unfinished if run.reference == reference]
-            runs += wait_for(_resume(reference, some, model, options.existing_database(db), concurrency, tick))
+            try:
+                runs += wait_for(_resume(reference, some, model, options.existing_database(db), concurrency, tick))
+            except StanchionError as error:  # the other workflows go on
+                troubles.append(error)
+    if troubles and not runs:
+        raise troubles[0]
+    for trouble in troubles:
+        typer.echo(f"stanchion: {output.plain(trouble, longest=2_000)}", err=True)
     if not runs and not as_json:
         output.console().print("Nothing to resume.")
         return
     _report(runs, as_json, db=db)
+    if troubles:
+        raise typer.Exit(2)
 
 
 def demo(

@@ -168,7 +168,7 @@ class Door:
 
     def _cost(self, message: AIMessage) -> dict[str, Any]:
         usage = message.usage_metadata
-        if usage is None:
+        if usage is None or not all(_is_count(usage[name]) for name in ("input_tokens", "output_tokens")):
             return {}
         money = price(self.model.provider, self.model.bare_name, usage)
         return {
@@ -194,9 +194,8 @@ def content_key(model: str, request: Request) -> str:
 
 
 def _dumps(messages: Sequence[BaseMessage]) -> str:
-    from langchain_core.messages import messages_to_dict
-
-    return json.dumps(messages_to_dict(messages), default=str)
+    plain = [{"type": message.type, "data": message.model_dump(warnings=False)} for message in messages]
+    return json.dumps(plain, default=str)  # as LangChain's messages_to_dict, without warnings that show content
 
 
 def _message_from(text: str) -> AIMessage:
@@ -234,9 +233,13 @@ def _answer_within(error: Exception) -> AIMessage | None:
     return message
 
 
+def _is_count(tokens: Any) -> bool:
+    return isinstance(tokens, int) and 0 <= tokens < 2**63
+
+
 def _clean(message: AIMessage) -> AIMessage:
     """Return the message as it can be stored: the same one, unless there is something in it that cannot."""
-    whole = message.model_dump()
+    whole = message.model_dump(warnings=False)  # a warning would show the content
     clean = storable(whole)
     return message if clean == whole else type(message).model_validate(clean)
 

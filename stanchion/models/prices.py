@@ -20,13 +20,13 @@ def price(provider: str | None, model: str, usage: UsageMetadata) -> Decimal | N
     from genai_prices import Usage, calc_price
 
     cached = usage.get("input_token_details") or {}
-    tokens = Usage(
-        input_tokens=usage["input_tokens"],
-        output_tokens=usage["output_tokens"],
-        cache_read_tokens=cached.get("cache_read") or None,
-        cache_write_tokens=cached.get("cache_creation") or None,
-    )
     try:
+        tokens = Usage(
+            input_tokens=usage["input_tokens"],
+            output_tokens=usage["output_tokens"],
+            cache_read_tokens=cached.get("cache_read") or None,
+            cache_write_tokens=cached.get("cache_creation") or None,
+        )
         return calc_price(tokens, model, provider_id=provider).total_price
-    except LookupError:
+    except (LookupError, ValueError, ArithmeticError):  # no such model, or tokens that contradict each other
         return None

@@ -28,6 +28,7 @@ from stanchion.verdict import Candidate, Check, Decision, Rung, Verdict
 BEYOND = "The answer holds an integer of more than 64 bits, or half a character."
 CLAIMED = "confidence"  # models like to add it, asked or not; it is kept as a claim and never trusted
 MAX_FAILURES_TOLD = 20
+LONGEST_SENT_BACK = 100_000  # characters of an answer that a repair may quote
 
 # Why a model stopped, in the words of OpenAI, Anthropic, Google and Ollama:
 CUT_OFF = {"length", "max_tokens", "max_output_tokens"}
@@ -107,8 +108,9 @@ async def _ask(question: _Question, messages: list[AnyMessage], state: WorkflowS
         return {"conversation": [*messages, answer], "verdict": Verdict(decision="review", reason=declined)}
     candidate = _read(question, answer, state)
     failures = [item for item in candidate.checks if item.status == "fail"]
+    too_long = len(answer.text) > LONGEST_SENT_BACK  # asking again would send it all, and be paid for
     verdict = Verdict(
-        decision="repair" if failures else "accept",
+        decision=("fall_back" if too_long else "repair") if failures else "accept",
         reason=_told(failures[:1]) if failures else "",
         checks=candidate.checks,
     )

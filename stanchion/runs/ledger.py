@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pydantic_core
@@ -13,6 +14,7 @@ from stanchion.errors import ReviewNotFound, RunNotFound, UsageError
 from stanchion.runs.records import Call, Review, Run, Step, StepVerdict
 from stanchion.store import Database
 from stanchion.store.migrations import CONTENT
+from stanchion.store.owners import is_alive
 from stanchion.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -28,6 +30,12 @@ _RUNS = """
             ELSE coalesce(decimal_sum(cost_usd), '0') END
          FROM calls WHERE run_id = runs.id) AS cost_usd
     FROM runs
+"""
+
+
+_CAN_GO_ON = """
+    (status IN ('queued', 'running') OR status = 'waiting' AND EXISTS (
+        SELECT 1 FROM reviews WHERE run_id = runs.id AND status = 'answered' AND resumed_at IS NULL))
 """
 
 
@@ -80,7 +88,7 @@ class Ledger:
         return self._runs(f"{where} ORDER BY created_at DESC, rowid DESC LIMIT ?", [*conditions.values(), limit])
 
     def runs_of(self, run_ids: Sequence[str]) -> list[Run]:
-        """Return these runs, in this order.
+        """Return these runs, in this order; those that were pruned meanwhile are left out.
 
         Args:
             run_ids: full ids.
@@ -90,7 +98,7 @@ class Ledger:
             some = run_ids[start : start + QUEUE_BATCH]
             marks = ", ".join("?" * len(some))
             found |= {run.id: run for run in self._runs(f"WHERE id IN ({marks})", some)}
-        return [found[run_id] for run_id in run_ids]
+        return [found[run_id] for run_id in run_ids if run_id in found]
 
     def unfinished(self, workflow: str | None = None) -> list[Run]:
         """Return the runs that can go on without a person: queued, running, or waiting with an answer given.
@@ -100,9 +108,7 @@ class Ledger:
         """
         condition, parameters = ("AND workflow = ?", [workflow]) if workflow else ("", [])
         return self._runs(
-            f"""WHERE (status IN ('queued', 'running') OR status = 'waiting' AND EXISTS (
-                SELECT 1 FROM reviews WHERE run_id = runs.id AND status = 'answered' AND resumed_at IS NULL))
-                {condition} ORDER BY created_at, rowid""",
+            f"WHERE {_CAN_GO_ON} {condition} ORDER BY created_at, rowid",
             parameters,
         )
 
@@ -213,9 +219,11 @@ class Ledger:
         Raises:
             RunNotFound: there is no such run.
             UsageError: the run is being worked on.
+            StoreError: another program is reading, so the write-ahead log could not be emptied yet.
         """
         full_id = self.full_id(run_id)
-        self.database.write_now(lambda tables: _erase(tables, full_id, at.isoformat()))
+        path = self.database.path
+        self.database.write_now(lambda tables: _erase(tables, path, full_id, at.isoformat()))
         self.database.forget_log()
         return self.run(full_id)
 
@@ -242,7 +250,10 @@ class Ledger:
 
 
 def _beginning(text: str) -> str:
-    return "".join(character for character in text if character.isalnum() or character in "-_.") + "*"
+    """Return the pattern of ids that begin like this; characters that ids never have must not widen it."""
+    if not text or not all(character.isalnum() or character in "-_" for character in text):
+        raise UsageError(f"An id, or the beginning of one, has letters and digits only; not {text!r}.")
+    return f"{text}*"
 
 
 def _checkpoint_tables(tables: Tables) -> list[tuple[str, str]]:
@@ -250,9 +261,9 @@ def _checkpoint_tables(tables: Tables) -> list[tuple[str, str]]:
     return [(name, "thread_id") for name in ("checkpoints", "writes") if name in names]
 
 
-def _erase(tables: Tables, run_id: str, at: str) -> None:
-    (row,) = tables.query("SELECT status FROM runs WHERE id = ?", [run_id])
-    if row["status"] == "running":
+def _erase(tables: Tables, path: Path, run_id: str, at: str) -> None:
+    (row,) = tables.query("SELECT status, owner FROM runs WHERE id = ?", [run_id])
+    if row["status"] == "running" and row["owner"] and is_alive(path, row["owner"]):
         raise UsageError(f"The run {run_id} is being worked on; erase it when it has ended, or resume it first.")
     for table, columns in CONTENT.items():
         key = "id" if table == "runs" else "run_id"
@@ -282,26 +293,29 @@ def queue_runs(tables: Tables, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def claim(
-    tables: Tables, run_id: str, owner: str, may_take_from: Callable[[str], bool], at: str
+    tables: Tables, run_id: str, workflow: str, owner: str, may_take_from: Callable[[str], bool], at: str
 ) -> dict[str, Any] | None:
-    """Take a run for an owner; return its row as it was before, None where it has ended or somebody else has it.
+    """Take a run for an owner; return its row as it was before.
+
+    Nothing is taken, and None returned, where the run is gone, has ended, waits for a person who has not answered, is
+    of another workflow, or belongs to somebody else.
 
     Args:
         tables: in the writer thread.
         run_id: which.
+        workflow: of which workflow it must be.
         owner: who takes it.
         may_take_from: says whether whoever has it is dead.
         at: the present time.
     """
-    (row,) = tables.query("SELECT * FROM runs WHERE id = ?", [run_id])
-    ended = row["outcome"] is not None or row["status"] == "cancelled"
-    if ended or (row["owner"] is not None and not may_take_from(row["owner"])):
+    rows = list(tables.query(f"SELECT * FROM runs WHERE id = ? AND workflow = ? AND {_CAN_GO_ON}", [run_id, workflow]))
+    if not rows or (rows[0]["owner"] is not None and not may_take_from(rows[0]["owner"])):
         return None
     tables.conn.execute(
         "UPDATE runs SET owner = ?, status = 'running', started_at = coalesce(started_at, ?) WHERE id = ?",
         [owner, at, run_id],
     )
-    return dict(row)
+    return dict(rows[0])
 
 
 def step_started(tables: Tables, run_id: str, task_id: str, node: str, state: str, at: str) -> None:

@@ -95,11 +95,26 @@ class Runner:
         self._clock = clock or SystemClock()
         self._ids = ids
         self._observe = observe
+        self._working: set[str] = set()
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        """Open the database."""
+        """Open the database.
+
+        Raises:
+            StoreError: it cannot be used.
+        """
         load_model(self._model_of_new_runs)  # one that cannot be used is refused before anything is accepted
+        try:
+            await self._open()
+        except BaseException as error:
+            await self._stack.aclose()
+            if isinstance(error, sqlite3.Error | OSError):
+                raise StoreError(f"The database {self._path} cannot be used ({error}).") from error
+            raise
+        return self
+
+    async def _open(self) -> None:
         self._database = await asyncio.to_thread(Database, self._path, synchronous=self._synchronous)
         self._stack.callback(self._database.close)
         self.ledger = Ledger(self._database)
@@ -107,9 +122,8 @@ class Runner:
         saver = await self._stack.enter_async_context(open_checkpoints(self._database, self.workflow.graph))
         self._graph = self.workflow.graph.copy(update={"checkpointer": saver})
         self._saver = saver
-        self._owner = Owner(self._path, self._ids())
+        self._owner = Owner(self._database.path, self._ids())
         self._stack.callback(self._owner.release)
-        return self
 
     async def __aexit__(self, *_: object) -> None:
         """Write what is queued and close the database."""
@@ -243,10 +257,15 @@ class Runner:
 
         async def worker() -> None:
             for run_id in waiting:
+                if run_id in self._working:
+                    continue  # another call of this runner has it
+                self._working.add(run_id)
                 try:
                     await self._advance(run_id)
                 except StanchionError as error:
                     failures.append(error)
+                finally:
+                    self._working.discard(run_id)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(min(self._concurrency, len(run_ids))):
@@ -257,7 +276,12 @@ class Runner:
 
     async def _advance(self, run_id: str) -> None:
         claim = partial(
-            ledger.claim, run_id=run_id, owner=self._owner.name, may_take_from=self._may_take_from, at=self._now()
+            ledger.claim,
+            run_id=run_id,
+            workflow=self.workflow.name,
+            owner=self._owner.name,
+            may_take_from=self._may_take_from,
+            at=self._now(),
         )
         row = await self._database.write(claim)
         if row is None:
@@ -281,7 +305,7 @@ class Runner:
         await recorder.written()
 
     def _may_take_from(self, owner: str) -> bool:
-        return owner == self._owner.name or not is_alive(self._path, owner)
+        return owner == self._owner.name or not is_alive(self._database.path, owner)
 
     async def _run_graph(self, row: dict[str, Any], recorder: StepRecorder) -> StateSnapshot:
         run_id = row["id"]

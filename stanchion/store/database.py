@@ -12,6 +12,7 @@ import contextlib
 import os
 import queue
 import sqlite3
+import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -53,7 +54,7 @@ class Database:
     """
 
     def __init__(self, path: Path | str, *, synchronous: Literal["FULL", "NORMAL"] = "FULL") -> None:
-        self.path = Path(path)
+        self.path = Path(path).resolve()  # one file has one name, whichever way it was reached
         self.synchronous = synchronous
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closed = False
@@ -69,10 +70,12 @@ class Database:
         with FileLock(f"{self.path}.lock", timeout=BUSY_SECONDS):  # 4 processes migrating a new file: 17 of 60 failed
             if not self.path.exists():
                 os.close(os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600))
+            elif stat.S_IMODE(self.path.stat().st_mode) & 0o077:
+                self.path.chmod(0o600)
             connection = self._connect()
             try:
-                connection.execute("PRAGMA journal_mode=WAL")
                 migrate(connection, self.path)
+                connection.execute("PRAGMA journal_mode=WAL")
             finally:
                 connection.close()
 
@@ -147,20 +150,37 @@ class Database:
             StoreError: the target exists or cannot be written.
         """
         with _as_store_error(Path(target)):
-            os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-            source, copy = self._connect(), sqlite3.connect(target)
+            part = Path(f"{target}.part")
+            os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            source, copy = self._connect(), sqlite3.connect(part)
             try:
                 source.backup(copy)
+                copy.close()
+                os.link(part, target)  # unlike a rename, it never replaces what is there
             finally:
                 copy.close()
                 source.close()
+                part.unlink()
 
-    def forget_log(self) -> None:
-        """Empty the write-ahead log, so that what was erased stands nowhere in the file or beside it."""
+    def forget_log(self, *, patience: float = BUSY_SECONDS) -> None:
+        """Empty the write-ahead log, so that what was erased stands nowhere in the file or beside it.
+
+        Args:
+            patience: how long to wait for other programs, in seconds.
+
+        Raises:
+            StoreError: another program is reading; the log still holds what was erased.
+        """
         with _as_store_error(self.path):
             connection = self._connect()
             try:
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                connection.execute(f"PRAGMA busy_timeout={int(1000 * patience)}")
+                (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                if busy:
+                    raise StoreError(
+                        f"It is erased, but another program is still reading {self.path}, so the old bytes stay in the "
+                        "file until it has finished: run this again then."
+                    )
             finally:
                 connection.close()
 

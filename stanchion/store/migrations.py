@@ -35,6 +35,8 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
     Raises:
         StoreError: the database was written by a newer Stanchion, or is none of ours.
     """
+    if not _is_ours(connection):
+        raise StoreError(f"The file {path} is a database of something else; name another one with --db.")
     migrations = _migrations()
     known = [migration.name for migration in migrations._migrations]
     applied = _applied(connection)
@@ -49,6 +51,11 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
     import sqlite_utils  # only where there is something to migrate: it can take over a second
 
     migrations.apply(sqlite_utils.Database(connection))
+
+
+def _is_ours(connection: sqlite3.Connection) -> bool:
+    names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    return not names - {"_sqlite_migrations"} or bool(_applied(connection))
 
 
 def _applied(connection: sqlite3.Connection) -> list[str]:

@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -206,3 +207,37 @@ def test_an_interrupt_is_exit_code_130_and_resume_finishes(
 
     assert (resumed.code, outcomes(resumed.json)) == (0, {"letter-1": "waiting", "letter-2": "waiting"})
     assert [run["output"]["total"] for run in resumed.json] == ["13.50", "13.50"]
+
+
+def test_a_defect_of_ours_is_one_line_without_content(
+    stanchion: Stanchion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What nobody foresaw names its type and place, not the document; a variable shows the traceback."""
+    from stanchion.runs import inputs
+
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError("the content of a letter")
+
+    monkeypatch.setattr(inputs, "read_inputs", broken)
+    ended = stanchion("run", LETTERS, str(tmp_path))
+
+    assert (ended.code, ended.out) == (1, "")
+    assert "KeyError in test_run.py" in ended.err
+    assert "content of a letter" not in ended.err
+
+
+def test_one_workflow_that_cannot_be_loaded_does_not_hold_up_the_others(stanchion: Stanchion, tmp_path: Path) -> None:
+    """`resume` goes on with the rest, and says at the end what could not be resumed."""
+    path = lines(tmp_path / "unsure.jsonl", letter(1, "name: Eve?\npages: 2"))
+    (run,) = stanchion("run", LETTERS, path, "--json").json
+    with sqlite3.connect(tmp_path / ".stanchion" / "stanchion.db") as other:
+        other.execute("UPDATE runs SET status = 'queued', outcome = NULL, owner = NULL")
+        other.execute(
+            "INSERT INTO runs (id, workflow, reference, version, model, input_id, input, status, created_at) "
+            "VALUES ('gone', 'gone', 'gone:workflow', '1', 'none', 'x', '{}', 'queued', '2024-01-01T00:00:00+00:00')"
+        )
+    ended = stanchion("resume")
+
+    assert ended.code == 2
+    assert "module gone cannot be imported" in ended.err
+    assert run["id"][:8] in ended.out

@@ -22,6 +22,7 @@ from stanchion.models import providers
 from stanchion.models.door import Door, Place, content_key
 from stanchion.models.loop import on_models_loop
 from stanchion.models.providers import Model, load_model
+from stanchion.store import Database
 from stanchion.store.calls import Journal
 from stanchion.testing import OpenAIServer, Reply, ScriptedModel, bad_replies
 from tests.models.conftest import PLACE, ask, question
@@ -388,3 +389,17 @@ def test_a_model_instance_answers_every_synchronous_caller() -> None:
         answers = [wait_for(door.ask(question(), PLACE)).text for _ in range(3)]
 
     assert answers == [ANSWER] * 3
+
+
+@pytest.mark.parametrize("tokens", [-5, 10**30, 1.5])
+def test_an_answer_is_kept_whatever_its_usage_says(db: Path, tokens: Any) -> None:
+    """Numbers that no provider should send leave the cost unknown; the answer was paid for and is kept."""
+    message = AIMessage(ANSWER)
+    message.usage_metadata = {"input_tokens": tokens, "output_tokens": 1, "total_tokens": 1}
+    database = Database(db)
+    door = Door(load_model(ScriptedModel([message])), Journal(database))
+
+    assert ask(door).text == ANSWER
+    ((status, cost),) = sqlite3.connect(db).execute("SELECT status, cost_usd FROM calls").fetchall()
+    database.close()
+    assert (status, cost) == ("answered", None)

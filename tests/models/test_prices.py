@@ -39,3 +39,8 @@ def test_a_model_without_its_provider_is_found(socket_disabled) -> None:
 def test_an_unknown_price_is_none(provider: str | None, model: str) -> None:
     """Nobody is told that a call was free because its price is not known."""
     assert price(provider, model, used(1000, 100)) is None
+
+
+def test_tokens_that_contradict_each_other_have_no_price() -> None:
+    """More tokens from the cache than were read, as some proxies report, are an unknown price and no exception."""
+    assert price("openai", "gpt-4o-mini", used(10, 0, cached=500)) is None

@@ -436,6 +436,53 @@ def test_resume_leaves_the_runs_of_the_living_alone(make_runner) -> None:
     assert run(story()).status == "running"
 
 
+def test_two_calls_of_one_runner_never_advance_one_run(make_runner) -> None:
+    """A service that resumes while its own start is still under way leaves those runs to it: each is asked once."""
+    model = ScriptedModel([answer(number) for number in range(6)])
+    events: list[tuple[str, str]] = []
+
+    async def story() -> Any:
+        runner = make_runner(model=model, concurrency=3, observe=lambda event, run_id: events.append((event, run_id)))
+        async with runner:
+            ids = await runner.queue(map(document, range(6)))
+            await asyncio.gather(runner.advance(ids), runner.resume(), runner.advance(ids))
+            return runner.ledger.runs_of(ids)
+
+    runs = run(story())
+
+    assert {item.outcome for item in runs} == {"accepted"}
+    assert len(model.history) == 6
+    assert sorted(events.count(("claimed", item.id)) for item in runs) == [1] * 6
+
+
+def test_one_file_under_two_names_is_one_database(make_runner, tmp_path: Path) -> None:
+    """A runner that reaches the file by a link sees that its runs belong to somebody alive."""
+
+    async def story() -> Any:
+        async with make_runner() as first:
+            (run_id,) = await first.queue([document()])
+            (tmp_path / "link.db").symlink_to(first.ledger.database.path)
+            with sqlite3.connect(first.ledger.database.path) as other:
+                other.execute("UPDATE runs SET status = 'running', owner = ?", [first._owner.name])
+            async with Runner(invoices(), db=tmp_path / "link.db", model="none") as second:
+                await second.resume()
+                return second.ledger.run(run_id)
+
+    assert run(story()).status == "running"
+
+
+def test_a_waiting_run_is_not_taken_up_without_an_answer(make_runner) -> None:
+    """Advancing a run that waits for a person does nothing: its node is not executed again."""
+
+    async def story() -> Any:
+        async with make_runner(model="none") as runner:
+            one, _ = await waiting(runner)
+            await runner.advance([one.id])
+            return runner.ledger.steps(one.id)
+
+    assert {step.attempts for step in run(story())} == {1}
+
+
 def test_resume_takes_over_the_runs_of_the_dead(make_runner) -> None:
     """A run whose owner is gone is finished by the next resume."""
 
@@ -553,6 +600,39 @@ def test_erasing_leaves_no_trace_of_the_content(make_runner, db: Path) -> None:
     assert (erased.outcome, erased.output, erased.erased_at.day) == ("accepted", None, 1)
     assert [step.node for step in steps] == ["intake", "model", "decide", "outcome"]
     assert not any(secret.encode() in file.read_bytes() for file in db.parent.iterdir() if file.is_file())
+
+
+def test_a_run_whose_process_died_can_be_erased(make_runner, db: Path) -> None:
+    """Nobody has to send a document to a model first in order to erase it."""
+    from datetime import UTC, datetime
+
+    async def story() -> Any:
+        async with make_runner() as runner:
+            (run_id,) = await runner.queue([document()])
+            with sqlite3.connect(db) as other:
+                other.execute("UPDATE runs SET status = 'running', owner = 'long gone'")
+            erased = runner.ledger.erase(run_id, at=datetime(2024, 2, 1, tzinfo=UTC))
+            await runner.resume()
+            return erased, runner.ledger.run(run_id)
+
+    erased, after = run(story())
+
+    assert (erased.status, after.status, after.outcome) == ("cancelled", "cancelled", None)
+
+
+@pytest.mark.parametrize("typed", ["", "*", "run-1?", "%"])
+def test_what_is_no_id_names_nothing(make_runner, typed: str) -> None:
+    """An empty variable in somebody's script does not erase the only run there is."""
+
+    async def story() -> Any:
+        async with make_runner() as runner:
+            await runner.queue([document()])
+            with pytest.raises(UsageError, match="letters and digits"):
+                runner.ledger.full_id(typed)
+            with pytest.raises(UsageError, match="letters and digits"):
+                runner.ledger.review(typed)
+
+    run(story())
 
 
 def test_pruning_deletes_old_runs_with_their_checkpoints_and_nothing_else(make_runner) -> None:

@@ -183,6 +183,49 @@ def test_a_backup_is_whole_and_private(database: Database, tmp_path: Path) -> No
     copy.close()
 
 
+def test_a_failed_backup_leaves_nothing_behind(database: Database, tmp_path: Path) -> None:
+    """Where the copy cannot be put in place, no half of it stands there to be taken for a whole one."""
+    (tmp_path / "copy.db").write_text("mine")
+
+    with pytest.raises(StoreError):
+        database.backup(tmp_path / "copy.db")
+    assert not (tmp_path / "copy.db.part").exists()
+
+
+def test_a_database_of_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
+    """A SQLite file with other tables gets none of ours, and stays in the mode it was in."""
+    with sqlite3.connect(tmp_path / "theirs.db") as theirs:
+        theirs.execute("CREATE TABLE users (name TEXT)")
+    before = (tmp_path / "theirs.db").read_bytes()
+
+    with pytest.raises(StoreError, match="of something else"):
+        Database(tmp_path / "theirs.db")
+    assert (tmp_path / "theirs.db").read_bytes() == before
+
+
+def test_a_file_that_others_could_read_is_closed_to_them(tmp_path: Path) -> None:
+    """A database restored with wide permissions is narrowed when it is opened."""
+    Database(tmp_path / "runs.db").close()
+    (tmp_path / "runs.db").chmod(0o644)
+    Database(tmp_path / "runs.db").close()
+
+    assert stat.S_IMODE((tmp_path / "runs.db").stat().st_mode) == 0o600
+
+
+def test_forgetting_says_so_where_somebody_still_reads(database: Database) -> None:
+    """While another program reads, erased bytes cannot leave the file: the error says to run it again."""
+    database.write_now(add("a"))
+    reader = sqlite3.connect(database.path)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM runs").fetchall()
+    database.write_now(add("b"))
+
+    with pytest.raises(StoreError, match="still reading"):
+        database.forget_log(patience=0.0)
+    reader.close()
+    database.forget_log()
+
+
 def test_a_backup_never_overwrites(database: Database, tmp_path: Path) -> None:
     """An existing target is refused and left alone."""
     (tmp_path / "copy.db").write_text("mine")
