@@ -110,30 +110,56 @@ def _langgraph_json(folder: Path) -> dict[str, str]:
         return {}
     try:
         graphs = json.loads(path.read_text(encoding="utf-8"))["graphs"]
-        return {name: entry["path"] if isinstance(entry, dict) else str(entry) for name, entry in graphs.items()}
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise WorkflowError(f"{path} cannot be read as LangGraph's configuration: {error!r}.") from error
+        return {name: _place(name, entry) for name, entry in graphs.items()}
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        why = f"{type(error).__name__}: {error}"
+        raise WorkflowError(f"{path} cannot be read as LangGraph's configuration ({why}).") from error
+
+
+def _place(name: str, entry: Any) -> str:
+    """Where an entry of langgraph.json says that its graph is."""
+    place = entry["path"] if isinstance(entry, dict) else entry
+    if not isinstance(place, str):
+        raise TypeError(f"the graph {name!r} takes FILE:ATTRIBUTE; not a {type(place).__name__}")
+    return place
 
 
 def _module_at(place: str, folder: Path) -> tuple[ModuleType, str]:
     file, colon, attribute = place.rpartition(":")
-    path = (folder / file).resolve()
     if not colon:
         raise WorkflowError(f"{folder}/langgraph.json names {place!r}; a graph is named as FILE:ATTRIBUTE.")
     if not file.endswith(".py"):
         return _import(file, folder), attribute
-    if not path.is_file():
-        raise WorkflowError(f"{folder}/langgraph.json names the file {file}, which does not exist.")
+    path = _existing(file, folder)
     for module in list(sys.modules.values()):  # a module imported already must not be there twice
-        if getattr(module, "__file__", None) and Path(str(module.__file__)).resolve() == path:
+        if _is_of(module, path):
             return module, attribute
     root = path.parent
     while (root / "__init__.py").exists():  # the folder above the outermost package is where its name starts
         root = root.parent
     module = _import(".".join(path.relative_to(root).with_suffix("").parts), root)
-    if Path(str(module.__file__)).resolve() != path:
+    if not _is_of(module, path):
         raise WorkflowError(f"{path} cannot be imported: another module is called {module.__name__} too; rename it.")
     return module, attribute
+
+
+def _existing(file: str, folder: Path) -> Path:
+    """The whole path of a file that langgraph.json names."""
+    try:
+        path = (folder / file).resolve()
+        exists = path.is_file()
+    except (OSError, RuntimeError, ValueError) as error:  # a name too long, links in a circle, a NUL
+        why = f"{type(error).__name__}; is it too long, or a link to itself?"
+        raise WorkflowError(f"{folder}/langgraph.json names {file[:100]!r}, which cannot be a file ({why}).") from error
+    if not exists:
+        raise WorkflowError(f"{folder}/langgraph.json names the file {file}, which does not exist.")
+    return path
+
+
+def _is_of(module: ModuleType, path: Path) -> bool:
+    """Whether a module was imported from this file; those built into Python come from none."""
+    file = getattr(module, "__file__", None)
+    return bool(file) and Path(str(file)).resolve() == path
 
 
 def _import(name: str, folder: Path) -> ModuleType:

@@ -47,8 +47,8 @@ def intake(
 
     A document is `{"text": str}`, with `"boxes"` (x1, y1, x2, y2 per line) where OCR gave them;
     `{"name": str, "data": base64}` for a file, read by what it holds: plain text, HTML or PDF; or
-    `{"problem": str}` where none could be had. Anything else is refused, and nothing makes the node raise. Once read,
-    `document` keeps only its name: the text stands in `source`, and the runner's ledger keeps the input.
+    `{"problem": str}` where none could be had. Anything else is refused, and nothing makes the node raise. Read or
+    refused, `document` keeps only its name: the text stands in `source`, and the runner's ledger keeps the input.
 
     Args:
         max_chars: characters beyond which a text is refused.
@@ -62,34 +62,35 @@ def intake(
         raise UsageError("intake takes max_chars of at least 1, a set of languages, and on_language warn or refuse.")
 
     def node(state: WorkflowState) -> dict[str, Any]:
+        document = state.get("document")
         try:
-            read = _read(state.get("document"), max_chars)
+            read = _read(document, max_chars)
             language = _language(read.text) if languages else None
         except StanchionError as refused:  # NotText and UnreadablePdf, too
-            return _refusal(str(refused))
+            return _refusal(document, str(refused))
         except Exception as defect:  # a document must never crash a run
-            return _refusal(f"The document could not be read ({type(defect).__name__}).")
+            return _refusal(document, f"The document could not be read ({type(defect).__name__}).")
         source = Source(text=read.text, changes=read.changes, language=language)
         remark = _foreign(language, languages)
         if remark and on_language == "refuse":
-            return _refusal(remark, source)
+            return _refusal(document, remark, source)
         check = Check(guard=GUARD, status="warn" if remark else "pass", reason=remark)
         verdict = Verdict(decision="accept", reason=remark, checks=[check])
-        return {"source": source, "verdict": verdict, "document": _read_already(state["document"])}
+        return {"source": source, "verdict": verdict, "document": _read_already(document)}
 
     return node
 
 
-def _read_already(document: dict[str, Any]) -> dict[str, Any]:
-    """What is left of a document once it is read: every later checkpoint would hold a copy of the rest."""
-    name = document.get("name")
+def _read_already(document: Any) -> dict[str, Any]:
+    """What is left of a document once it is looked at: every later checkpoint would hold a copy of the rest."""
+    name = dict.get(document, "name") if isinstance(document, dict) else None  # a subclass's own `get` may raise
     return {"name": tidy(name[:200]).text} if isinstance(name, str) else {}
 
 
-def _refusal(reason: str, source: Source | None = None) -> dict[str, Any]:
+def _refusal(document: Any, reason: str, source: Source | None = None) -> dict[str, Any]:
     check = Check(guard=GUARD, status="fail", reason=reason)
     verdict = Verdict(decision="refuse", reason=reason, checks=[check])
-    return {"source": source or Source(text=""), "verdict": verdict}
+    return {"source": source or Source(text=""), "verdict": verdict, "document": _read_already(document)}
 
 
 def _read(document: Any, max_chars: int) -> _Read:

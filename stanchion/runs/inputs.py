@@ -23,6 +23,10 @@ _MAX_ID = 200
 _MAX_DEPTH = 50
 _MOST_UNPACKED = 100
 """Times its own size to which a compressed file is unpacked; JSON lines reach 10 to 30, bombs 1,000."""
+_MOST_SKIPPED = 100_000_000
+"""Bytes of blank lines, or of one line that is too long, that are skipped in a row; a pipe may send them for ever."""
+_MOST_UNUSABLE = 100
+"""Unusable lines in a row after which what follows is no dataset: a small archive holds millions of them."""
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f]")
 
@@ -203,36 +207,48 @@ def _lines(stream: _Lines, max_bytes: int, most: float = math.inf) -> Iterator[t
     """The lines that are not blank, with their numbers; of one that is too long only the beginning.
 
     Raises:
-        _Unusable: all lines together have more than `most` bytes.
+        _Unusable: all lines together have more than `most` bytes, or too many bytes had to be skipped in a row.
     """
-    number, size = 0, 0
+    number, size, skipped = 0, 0, 0
     while line := stream.readline(max_bytes + 1):
         number += 1
         size += len(line)
+        skipped = skipped + len(line) if line.isspace() else 0
         piece = line
-        while len(piece) > max_bytes and not piece.endswith(b"\n") and size <= most:
+        while len(piece) > max_bytes and not piece.endswith(b"\n") and size <= most and skipped <= _MOST_SKIPPED:
             piece = stream.readline(max_bytes + 1)
             size += len(piece)
+            skipped += len(piece)
         if size > most:
             raise _Unusable(f"The file unpacks to more than {most:,} bytes; what follows is not read.")
+        if skipped > _MOST_SKIPPED:
+            raise _Unusable(f"Line {number:,} is too long or blank without end; nothing is read from there on.")
         if not line.isspace():
             yield number, line
 
 
 def _from_lines(lines: Iterable[tuple[int, bytes]], name: str, max_bytes: int) -> Iterator[Input]:
-    none = True
+    """The inputs of the lines.
+
+    Raises:
+        _Unusable: there are no lines, or too many in a row were unusable.
+    """
+    last = unusable = 0
     for number, line in lines:
-        none = False
-        if len(line) > max_bytes:
-            yield _unusable(f"{name}:{number}", _Unusable(f"The line is longer than {max_bytes:,} bytes."))
-        else:
-            yield _row(line, f"{name}:{number}")
-    if none:
+        if unusable == _MOST_UNUSABLE:
+            raise _Unusable(f"{unusable} lines in a row cannot be used; what follows line {last:,} is not read.")
+        item = _row(line, f"{name}:{number}", max_bytes)
+        yield item
+        last = number
+        unusable = unusable + 1 if "problem" in item.document else 0
+    if not last:
         raise _Unusable("The file holds no lines.")
 
 
-def _row(line: bytes, place: str) -> Input:
+def _row(line: bytes, place: str, max_bytes: int) -> Input:
     """The input of one line of JSON; `place` names it where it has no id of its own."""
+    if len(line) > max_bytes:
+        return _unusable(place, _Unusable(f"The line is longer than {max_bytes:,} bytes."))
     row = _object(line)
     given = row.get("id")
     name = str(given) if isinstance(given, str | int) and given != "" else place

@@ -5,15 +5,22 @@ from __future__ import annotations
 import io
 import json
 import logging
+import math
 import os
 import re
+import signal
 import subprocess
 import sys
+from threading import Semaphore
 
 from stanchion.errors import StanchionError
 
 _MOST_MEMORY = 1_000_000_000
 _MOST_CHARS = 1_000_000
+_PR_SET_PDEATHSIG = 1
+"""From linux/prctl.h: the signal that a process gets when its parent dies."""
+_places = Semaphore(2)
+"""Children that may run at a time: each may take a processor and 1 GB of memory."""
 _GAP = re.compile(" {3,}")
 _BROKEN = "This PDF is broken and cannot be read."
 
@@ -27,7 +34,7 @@ def read_pdf(data: bytes, *, timeout: float = 20.0, max_pages: int = 50) -> str:
 
     Args:
         data: the file.
-        timeout: seconds until the attempt is given up.
+        timeout: seconds until the attempt is given up, not counting the wait for others that are being read.
         max_pages: pages up to which a document is read at all.
 
     Raises:
@@ -36,9 +43,12 @@ def read_pdf(data: bytes, *, timeout: float = 20.0, max_pages: int = 50) -> str:
     # The child sees the packages that this process sees, and none of the secrets in its environment.
     environment = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT", "LD_LIBRARY_PATH") if name in os.environ}
     environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-    command = [sys.executable, "-P", "-m", "stanchion.text.pdf", str(max_pages)]
+    command = [sys.executable, "-P", "-m", "stanchion.text.pdf", str(max_pages), str(math.ceil(timeout))]
     try:
-        child = subprocess.run(command, input=data, env=environment, timeout=timeout, capture_output=True, check=False)  # noqa: S603
+        with _places:
+            child = subprocess.run(  # noqa: S603
+                command, input=data, env=environment, timeout=timeout, capture_output=True, check=False
+            )
     except subprocess.TimeoutExpired:
         raise UnreadablePdf(f"This PDF takes longer than {timeout:g} seconds to read.") from None
     try:
@@ -53,7 +63,8 @@ def read_pdf(data: bytes, *, timeout: float = 20.0, max_pages: int = 50) -> str:
 
 def _main() -> None:
     """Answer with the text of the PDF on standard input, or with what is wrong with it, as one JSON object."""
-    _limit_memory()
+    _limit_resources(seconds=int(sys.argv[2]))
+    _die_with_parent()
     logging.disable()
     text = problem = ""
     try:
@@ -67,12 +78,22 @@ def _main() -> None:
     sys.stdout.write(json.dumps({"text": text[:_MOST_CHARS], "problem": problem}))
 
 
-def _limit_memory() -> None:
+def _limit_resources(*, seconds: int) -> None:
+    """Bound this process's memory, and its processor time for when nobody is left to watch the clock."""
     try:
         import resource
     except ImportError:  # Windows
         return
     resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+
+
+def _die_with_parent() -> None:
+    """End when the parent is killed; elsewhere than on Linux the limits alone end this process."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _extract(data: bytes, *, max_pages: int) -> str:

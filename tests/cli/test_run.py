@@ -233,8 +233,8 @@ def test_one_workflow_that_cannot_be_loaded_does_not_hold_up_the_others(stanchio
     with sqlite3.connect(tmp_path / ".stanchion" / "stanchion.db") as other:
         other.execute("UPDATE runs SET status = 'queued', outcome = NULL, owner = NULL")
         other.execute(
-            "INSERT INTO runs (id, workflow, reference, version, model, input_id, input, status, created_at) "
-            "VALUES ('gone', 'gone', 'gone:workflow', '1', 'none', 'x', '{}', 'queued', '2024-01-01T00:00:00+00:00')"
+            "INSERT INTO runs (id, workflow, reference, version, model, prompts, input_id, input, status, created_at) "
+            "VALUES ('gone', 'gone', 'gone:workflow', '1', 'none', '{}', 'x', '{}', 'queued', '2024-01-01T00:00:00+00:00')"
         )
     ended = stanchion("resume")
 
