@@ -182,13 +182,45 @@ def test_a_file_that_another_module_hides_is_not_mistaken_for_it(project: Projec
         load_workflow("hello", folder=folder)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"graphs": []}', '{"graphs": {"a": {"no": "path"}}}', "\xff\xfe"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        '{"graphs": []}',
+        '{"graphs": {"a": {"no": "path"}}}',
+        '{"graphs": {"a": {"path": null}}}',
+        '{"graphs": {"a": 5}}',
+        "\xff\xfe",
+        "[" * 200_000,
+    ],
+    ids=["open", "list", "list of graphs", "no path", "null", "number", "not UTF-8", "brackets"],
+)
 def test_a_damaged_langgraph_json_is_named(tmp_path: Path, text: str) -> None:
     """The message names the file, whatever is wrong with it."""
     (tmp_path / "langgraph.json").write_bytes(text.encode("latin-1"))
 
     with pytest.raises(WorkflowError, match=r"langgraph\.json cannot be read as LangGraph's configuration"):
         load_workflow("hello", folder=tmp_path)
+
+
+@pytest.mark.parametrize("file", ["./circle.py", "./nul\0.py", f"./{'x' * 5_000}.py", "./\ud800.py"])
+def test_a_path_that_can_be_no_file_is_said(project: Project, file: str) -> None:
+    """A link to itself, a NUL, a name too long or beyond any encoding ends in a sentence that names the place."""
+    folder = project({}, hello=f"{file}:graph")
+    (folder / "circle.py").symlink_to("circle.py")
+
+    with pytest.raises(WorkflowError, match=r"langgraph\.json names .*, which cannot be a file") as caught:
+        load_workflow("hello", folder=folder)
+    assert len(str(caught.value)) < 1_000
+
+
+def test_a_file_called_like_a_module_built_into_python_is_said(project: Project) -> None:
+    """`sys` comes from no file at all, so it is not this file."""
+    folder = project({"sys.py": DESCRIBED}, hello="./sys.py:graph")
+
+    with pytest.raises(WorkflowError, match="another module is called sys too; rename it"):
+        load_workflow("hello", folder=folder)
 
 
 def test_a_workflow_is_not_changed_by_loading(project: Project) -> None:

@@ -22,30 +22,36 @@ MOST_AMOUNTS = 400
 LONGEST_LABEL = 80
 """Characters before an amount that may name it."""
 
-_TOTAL = r"t[o0ae]t[ae][l1i]|\bttl\b|jum[l1]ah|\bt ?l\b"
-_AMOUNT = r"amo?u?n?t"
-_GST = r"(?:gst|g\.s\.t|tax|sst|vat)"
+_TOTAL = r"t[o0ae]t[ae][l1i]|\bttl\b|jum[l1]ah|\bjml\b"
+_AMOUNT = r"(?:amo?u?n?t|amaun)"
+_GST = r"(?:gst|g\.s\.t|tax|sst|vat|cukai)"
 
 LABELS: tuple[tuple[str, str], ...] = (
-    ("subtotal", rf"sub.?(?:{_TOTAL})|s/t[o0]tal"),
-    ("quantity", r"qty|quantity|item count|no\.? of|(?:total|of) (?:items?|pcs|units?)\b|points?|\bpts\b"),
-    ("saving", r"sav(?:ing|ed)|you save|member price"),
-    ("final", rf"a[ft]ter (?:adj|round|disc)|(?:{_TOTAL})(?: \w+)?[^a-z]*round|round.?d (?:{_TOTAL})"),
-    ("rounding", r"r[o0]und|\brnd|bundaran|pelarasan|\b5 ?sen"),
-    ("tax", r"service ch|serv?\.? ?(?:chg|charge)|srv ?chg"),
+    ("subtotal", rf"sub.?(?:{_TOTAL})|s/t[o0]tal|jum[l1]ah kecil"),
+    ("quantity", r"qty|quantity|item count|no\.? of|(?:total|of|jumlah) (?:items?|pcs|units?)\b|points?|\bpts\b"),
+    ("quantity", r"kuantiti|\bktt\b|\bbil\.? (?:item|barang)|mata ganjaran"),
+    ("saving", r"sav(?:ing|ed)|you save|member price|jimat"),
+    ("final", rf"(?:a[ft]ter|selepas) (?:adj|round|disc|pelaras|bundar|genap|diskaun)"),
+    ("final", rf"(?:{_TOTAL})(?: \w+)?[^a-z]*round|round.?d (?:{_TOTAL})"),
+    ("rounding", r"r[o0]und|\brnd|bundaran|genapan|bulatan|(?:pe|penye)laras|\b5 ?sen"),
+    ("tax", r"service (?:ch|tax)|serv?\.? ?(?:chg|charge)|srv ?chg|perkhidmatan"),
     ("change", r"chang|baki\b|\bbalance(?! due)|kembali|\bchg\b"),
-    ("final", rf"(?:net+|grand|final|bill) (?:{_TOTAL}|{_AMOUNT})|balance due"),
-    ("final", rf"(?:{_TOTAL}|{_AMOUNT}).*(?:payable|\bdue|to pay|to be paid)|(?:{_TOTAL}) pay"),
-    ("before_tax", rf"(?:exc|before|w/o|without)[a-z]*\.?[^a-z]*(?:of )?{_GST}|taxable|exclu|excl\b|supplies"),
-    ("discount", r"disc|\bless\b|voucher|rebate|promo|offer"),
+    ("final", rf"(?:net+|grand|final|bill) (?:{_TOTAL}|{_AMOUNT})|balance due|jum[l1]ah (?:besar|akhir|keseluruhan)"),
+    ("final", rf"(?:{_TOTAL}|{_AMOUNT}).*(?:payable|\bdue|to pay|to be paid|bayaran|(?:perlu|harus).*bayar)"),
+    ("tax", rf"\b{_GST}\W*(?:{_AMOUNT}\W*)?payable"),
+    ("final", rf"(?:{_TOTAL}) pay|\bto (?:pay|be paid)\b"),
+    ("before_tax", rf"(?:exc|before|w/o|without|sebelum|tidak)[a-z]*\.?[^a-z]*(?:of |termasuk )?{_GST}"),
+    ("before_tax", r"taxable|exclu|excl\b|supplies"),
+    ("discount", r"disc|diskaun|potongan|\bless\b|voucher|baucar|rebate?\b|promo|offer"),
     ("subtotal", r"gross"),
-    ("inclusive", rf"(?:{_TOTAL}|{_AMOUNT}|sales|paid|due).*\binc"),
+    ("inclusive", rf"(?:{_TOTAL}|{_AMOUNT}|sales|paid|due).*\b(?:inc|termasuk)"),
     ("tax", rf"{_GST}\W{{0,4}}(?:\d\W{{1,3}})?inc"),
-    ("inclusive", rf"(?:inc|with|w/)[a-z]*\.?[^a-z]*(?:of )?{_GST}"),
+    ("inclusive", rf"(?:inc|with|w/|termasuk)[a-z]*\.?[^a-z]*(?:of )?{_GST}"),
     ("tax", rf"\b{_GST}\b"),
-    ("cash", r"cash|tender|tunai|receiv|bayar|\bpaid|payment|deposit|accept|insert"),
-    ("card", r"visa|master|\bcard\b|credit|debit|amex|\bedc\b|\bmcard|\bnets\b|\bpay\b|e.?wallet|t(?:ouch)?.?n.?go"),
-    ("total", rf"{_TOTAL}|\bdue\b|{_AMOUNT}|\bnet\b"),
+    ("cash", r"cash|tender|tunai|receiv|terima\b(?! kasih)|bayar|\bpaid|payment|deposit|accept|insert"),
+    ("card", r"visa|master|\bcard\b|\bkad\b|credit|debit|amex|\bedc\b|\bmcard|\bnets\b|\bpay\b|e.?wallet"),
+    ("card", r"t(?:ouch)?.?n.?go|duitnow|\bqr\b|(?:ali|grab)pay"),
+    ("total", rf"{_TOTAL}|\bdue\b|{_AMOUNT}|\bnett?\b|\bpayable\b"),
 )
 """What a label means, by the first pattern that fits it in lower case."""
 

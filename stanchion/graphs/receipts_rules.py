@@ -222,7 +222,17 @@ def _found(reading: Reading, confidence: float, note: str) -> Found:
 
 # ---------------------------------------------------------------------------------------------------------- the date
 
-_NOT_THE_DAY = re.compile(r"expir|valid|\bdue\b|\bexp\b|until|effective|since|birth|before|best|next|promo|warranty")
+_NOT_THE_DAY = re.compile(
+    r"expir|valid|\bdue\b|\bexp\b|until|effective|since|birth|before|best|next|promo|warranty"
+    r"|luput|hingga|sah laku|lahir|\bdob\b|exchange|return|redeem|contest|campaign"
+)
+_ANOTHER_DAY = re.compile(
+    r"(?:print|cetak|order|deliver|hantar|ship|check.?(?:in|out)|arriv|depart|booking|reserv|pick.?up|closed)\w*"
+    r"\W{0,4}(?:(?:dat[ea]|tarikh|on|at|time)\W{0,4})?\Z"
+)
+_RANGE = r"(?:[-–~]|to|till|until|hingga)"
+_RANGE_AFTER = re.compile(rf"\s{{0,3}}{_RANGE}\s{{0,3}}\d{{1,4}}(?:[-/.]\d{{1,2}}[-/.]\d|[ -]?[A-Za-z]{{3}})")
+_RANGE_BEFORE = re.compile(rf"[-/. ](?:\d\d|20\d\d)\s{{0,3}}{_RANGE}\s{{0,3}}\Z")
 _DAY = re.compile(r"dat[ea]|tarikh|\btkh\b|issued")
 _TIME = re.compile(r"\W{1,6}(?:\w{2,4}\W{1,3})?\d{1,2}[:;.]\d\d")
 
@@ -270,6 +280,8 @@ def _points(text: str, seen: SeenDate) -> int:
     points = 2 if _DAY.search(before) else 0
     points += 1 if _TIME.match(text, seen.end) else 0
     points -= 5 if _NOT_THE_DAY.search(before) else 0
+    points -= 4 if _ANOTHER_DAY.search(before) else 0
+    points -= 3 if _RANGE_AFTER.match(text, seen.end) or _RANGE_BEFORE.search(before) else 0
     points -= 4 if before[-1:].isalnum() or before[-1:] in ("-", "/") else 0
     return points
 

@@ -18,22 +18,35 @@ LANGUAGES = ["en", "ms"]
 MOST_DATES = 500
 """Dates read from one text; a document with more is no document, and reading stops there."""
 
-_YEAR = r"(?P<year>(?:19|20)\d\d|\d\d)(?!\d(?!\d?:\d))"  # a time may be glued to it: 29/03/1813:24
+# A time may be glued to the year: 29/03/1813:24, 29/03/201813:24. A letter between digits hides a digit: 20Z8.
+_YEAR = r"(?P<year>(?:19|20)\d\d(?!:\d)|\d\d)(?!\d(?!\d?:\d)|[a-z]\d)"
 _NUMERIC = re.compile(
     rf"(?<!\d)(?<!\d[-/.])(?P<first>\d{{1,2}})(?P<sep>[ ]?[-/.][ ]?)(?P<second>\d{{1,2}})(?P=sep){_YEAR}"
-    r"(?!(?P=sep)\d)"
+    r"(?!(?P=sep)\d)",
+    re.I,
 )
+_SPACED = re.compile(r"(?<![\w/.-])(?<!\d )(?P<first>\d\d) (?P<second>\d\d) (?P<year>20\d\d)(?![\w/-]|[ .]\d)")
 _YEAR_FIRST = re.compile(
     r"(?<!\d)(?<!\d[-/.])(?P<year>(?:19|20)\d\d)(?P<sep>[-/.])(?P<month>\d{1,2})(?P=sep)(?P<day>\d{1,2})(?!\d(?!\d?:\d))"
 )
 _NAMED = re.compile(
-    rf"(?<![\w/.-])(?P<day>\d{{1,2}})(?:st|nd|rd|th)?[ .,/'-]{{0,3}}(?P<name>[a-z]{{3,9}})[ .,/'-]{{0,3}}{_YEAR}", re.I
+    rf"(?<![\w/.-])(?P<day>\d{{1,2}})(?:st|nd|rd|th)?[ .,/'-]{{0,3}}(?P<name>[a-z]{{3,9}})[ .,/'-]{{0,3}}{_YEAR}"
+    r"(?![ ,]{1,2}20\d\d\b)",  # #19- JAN 18 2018 begins with the name
+    re.I,
 )
 _NAME_FIRST = re.compile(
     rf"(?<![a-z])(?P<name>[a-z]{{3,9}})[ .]{{1,2}}(?P<day>\d{{1,2}})(?:st|nd|rd|th)?(?:,[ ]?|[ ]){_YEAR}", re.I
 )
 _COMPACT = re.compile(r"(?<![\w/.-])(?P<year>20\d\d)(?P<month>0[1-9]|1[0-2])(?P<day>[0-3]\d)(?![\w.-])")
 _COMPACT_DAY_FIRST = re.compile(r"(?<![\w/.-])(?P<day>[0-3]\d)(?P<month>0[1-9]|1[0-2])(?P<year>20\d\d)(?![\w/.-])")
+
+_LOOKALIKES = str.maketrans("OoIl|SB", "0011158")
+_D = r"[\dOoIl|SB]"
+_MISREAD = re.compile(
+    rf"(?<![A-Za-z\d])(?:{_D}{{1,2}}(?P<sep>[-/.]){_D}{{1,2}}(?P=sep)(?:[2Z]{_D}{{3}}|{_D}{{2}})(?![A-Za-z])"
+    rf"|2{_D}{{3}}(?P<sep2>[-/.]){_D}{{1,2}}(?P=sep2){_D}{{1,2}}(?![A-Za-z])|2[0Oo]{_D}{{2}}(?![A-Za-z\d]))"
+)
+"""What has a date's shape once letters that character recognition takes for digits are read as those."""
 
 
 class SeenDate(NamedTuple):
@@ -66,6 +79,7 @@ def find_dates(text: str, *, day_first: bool = True) -> list[SeenDate]:
     def numeric(match: re.Match[str]) -> SeenDate | None:
         return _read_numeric(match, day_first=day_first)
 
+    text = _MISREAD.sub(_as_digits, text)  # of the same length, so that places stay
     seen: list[SeenDate] = []
     for pattern, read in _forms(numeric):
         for count, match in enumerate(pattern.finditer(text)):
@@ -90,6 +104,11 @@ def parse_date(text: str, *, day_first: bool = True) -> date | None:
     return values.pop() if len(values) == 1 else None
 
 
+def _as_digits(match: re.Match[str]) -> str:
+    """The match with its look-alike letters as digits; what has fewer than three digits of its own stays."""
+    return match[0].translate(_LOOKALIKES) if sum(map(str.isdigit, match[0])) >= 3 else match[0]
+
+
 _Reader = Callable[[re.Match[str]], SeenDate | None]
 
 
@@ -97,6 +116,7 @@ def _forms(numeric: _Reader) -> list[tuple[re.Pattern[str], _Reader]]:
     return [
         (_YEAR_FIRST, _read_parts),
         (_NUMERIC, numeric),
+        (_SPACED, numeric),
         (_NAMED, _read_named),
         (_NAME_FIRST, _read_named),
         (_COMPACT, _read_parts),

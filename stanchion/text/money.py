@@ -30,6 +30,9 @@ _BEFORE = re.compile(
 )
 _AFTER = re.compile(rf"(?P<minus>-(?![\w-]))?(?:[ ]?(?P<mark>{_MARK})(?![\w$]))?(?P<close>[ ]?\))?", re.I)
 _DIGITS = re.compile(r"\d[\d.,' ]*|\.\d+")
+_LOOKALIKES = str.maketrans("OoIl|SB", "0011158")
+_MISREAD = re.compile(r"(?:(?<=RM)|(?<![\w.,|]))[\dOoIl|][\dOoIl|SB,]{0,11}[.,][\dOoIl|SB]{2}(?![\w.,|])")
+"""What has an amount's shape once letters that character recognition takes for digits are read as those."""
 _THREE_DECIMALS = re.compile(r"\d+\.\d{3}")
 
 
@@ -58,6 +61,7 @@ def find_amounts(text: str) -> list[SeenAmount]:
     Returns:
         The amounts in the order in which they stand; percentages, dates and longer numbers are none.
     """
+    text = _MISREAD.sub(_as_digits, text)  # of the same length, so that places stay
     seen: list[SeenAmount] = []
     for count, match in enumerate(_NUMBER.finditer(text)):
         if count == MOST_NUMBERS:
@@ -78,10 +82,18 @@ def parse_money(text: str) -> Decimal | None:
         The amount, or None where the text is not one.
     """
     text = text.strip()
-    if len(text) > LONGEST_AMOUNT or not (match := _DIGITS.search(text)):
+    if len(text) > LONGEST_AMOUNT:
+        return None
+    text = _MISREAD.sub(_as_digits, text)
+    if not (match := _DIGITS.search(text)):
         return None
     amount, _ = _read(text, match.start(), match.start() + len(match[0].rstrip()))
     return amount.value if amount and (amount.start, amount.end) == (0, len(text)) else None
+
+
+def _as_digits(match: re.Match[str]) -> str:
+    """The match with its look-alike letters as digits; what has fewer than two digits of its own stays."""
+    return match[0].translate(_LOOKALIKES) if sum(map(str.isdigit, match[0])) >= 2 else match[0]
 
 
 def _read(text: str, start: int, end: int) -> tuple[SeenAmount | None, bool]:

@@ -110,13 +110,28 @@ _NOISE = _pattern(
     r"^[^A-Z]*$|^\W*\w\W*$",
 )
 
+_CURRENCY = r"(?:RM|MYR|SGD|EUR|USD|GBP|CHF|[€$£])"
+_PRICE = rf"{_CURRENCY}? ?-?\d{{1,7}}(?:[.,]\d{{3}}){{0,3}}[.,]\d{{2}}\b"
+_SUM = _words(
+    "(?:SUB|GRAND|NETT?)?[ -]?TOTAL, AMOUNT, ROUNDING, CHANGE, BALANCE, TENDERED, CASH, JUMLAH, BAKI, SUMME, GESAMT",
+    "RÜCKGELD, GEGEBEN, BAR, MWST, NETTO, BRUTTO, TVA, IVA, IMPORTE, TOTALE, MONTANT",
+)
+# A price at the end, with a tax code perhaps (9,90 A), where no lot is numbered like one (LOT 2.15); a quantity times a
+# price; or what a sum is called, and nothing else, for a shop may be called TOTAL too.
+_PRICED = _pattern(
+    rf"(?<![\w.,/-])(?<!LOT )(?<!UNIT )(?<!NO )(?<!NO\. ){_PRICE}(?: ?[A-Z]{{1,2}})?\W*$",
+    rf"(?<![\w.,])\d{{1,5}} ?[X×@*] ?{_PRICE}",
+    rf"^\W*{_SUM}(?:\W{{1,3}}(?:{_SUM}|{_CURRENCY})){{0,3}}[\W\d]*$",
+)
+
 _STREET = _pattern(
     _words(
         "JALAN, JLN, JL, LORONG, LRG, LEBUH, LEBUHRAYA, PERSIARAN, TAMAN, TMN, BANDAR, KAMPUNG, KG, KAWASAN, SEKSYEN",
         r"SECTION, MUKIM, BATU \d+, LOT, UNIT, BLK, BLOCK, BLOK, TINGKAT, LEVEL, FLOOR, FLR, SUITE, ROAD, STREET",
         r"AVENUE, LANE, DRIVE, BOULEVARD, HIGHWAY, RUE, AUTOROUTE, PLATZ, CALLE, VIA, PLAZA DE, P\.?O\.? BOX",
     ),
-    r"\w(?:STRASSE|STRAßE|STR\.)|(?:^|[,;(])\W{0,3}NO\W{0,3}\d|^\W*\d{1,4}[A-Z]?\s*,",
+    r"\w(?:STRASSE|STRAßE|STR\.)|\w(?:GASSE|WEG|ALLEE|PLATZ|UFER|DAMM) \d",
+    r"(?:^|[,;(])\W{0,3}NO\W{0,3}\d|^\W*\d{1,4}[A-Z]?\s*,",
 )
 _PLACE = _pattern(_words("PLAZA, MALL, MENARA, BANGUNAN, WISMA, KOMPLEKS, COMPLEX, TOWER, BUILDING"))
 _POSTCODE_THEN_TOWN = _pattern(r"\b\d{5}\b[\s,.]{0,3}[A-Z]{2,}")
@@ -215,7 +230,12 @@ def _top_rows(text: str) -> list[_Row]:
 
 
 def _row(text: str, start: int) -> _Row:
-    """One row without the cells at its right that are of another kind (a title, a number, a customer)."""
+    """One row without the cells at its right that are of another kind (a title, a number, a customer).
+
+    A row with a price is an item or a total and belongs to no letterhead, whatever its cells look like.
+    """
+    if _PRICED.search(text):
+        return _Row(text, start, "detail")
     cells = list(re.finditer(r"\S+(?: \S+)*", text))
     kinds = [_kind(cell.group()) for cell in cells]
     telling = next((i for i, kind in enumerate(kinds) if kind not in ("noise", "title")), 0)

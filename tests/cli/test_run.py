@@ -232,10 +232,9 @@ def test_one_workflow_that_cannot_be_loaded_does_not_hold_up_the_others(stanchio
     (run,) = stanchion("run", LETTERS, path, "--json").json
     with sqlite3.connect(tmp_path / ".stanchion" / "stanchion.db") as other:
         other.execute("UPDATE runs SET status = 'queued', outcome = NULL, owner = NULL")
-        other.execute(
-            "INSERT INTO runs (id, workflow, reference, version, model, prompts, input_id, input, status, created_at) "
-            "VALUES ('gone', 'gone', 'gone:workflow', '1', 'none', '{}', 'x', '{}', 'queued', '2024-01-01T00:00:00+00:00')"
-        )
+        columns = "id, workflow, reference, version, model, prompts, input_id, input, status, created_at"
+        values = ("gone", "gone", "gone:workflow", "1", "none", "{}", "x", "{}", "queued", "2024-01-01T00:00:00+00:00")
+        other.execute(f"INSERT INTO runs ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
     ended = stanchion("resume")
 
     assert ended.code == 2

@@ -62,6 +62,24 @@ def test_a_date_that_only_the_model_saw_leaves_a_doubt() -> None:
     assert weigh(FAINT, [rules(FAINT), model(date="2018-11-04", total=11.25)])["date"].confidence < SURE
 
 
+@pytest.mark.parametrize(
+    ("said", "believed"),
+    [
+        ({"date": "2018-03-05", "total": 11.25}, False),
+        ({"date": "2018-03-04", "total": 17.5}, False),
+        ({"date": "2018-04-03", "total": 11.25}, True),
+        ({"date": "2013-03-04", "total": 11.25}, True),
+        ({"date": "2018-03-04", "total": 11.27}, True),
+        ({"date": None, "total": None}, True),
+    ],
+)
+def test_only_what_no_slip_explains_contradicts_the_page(said: dict[str, Any], believed: bool) -> None:
+    """Another day or amount calls a person even to a clear page; swaps, misread years and roundings are models' slips."""
+    chosen = weigh(CLEAR, [rules(CLEAR), model(**said)])
+    assert (chosen["date"].value, chosen["total"].value) == ("2018-03-04", "11.25")
+    assert (chosen["date"].confidence * chosen["total"].confidence >= 0.95) == believed
+
+
 def test_an_amount_that_is_nowhere_on_the_page_does_not_win() -> None:
     """A total that the model made up loses against a labelled one."""
     assert weigh(CLEAR, [rules(CLEAR), model(date="2018-03-04", total=17.5)])["total"].value == "11.25"

@@ -109,7 +109,9 @@ def test_a_defect_in_reading_is_a_refusal() -> None:
         def get(self, *_: Any) -> Any:
             raise RuntimeError("secret content")
 
-    assert taken_in(Trap(text="x"))[1].reason == "The document could not be read (RuntimeError)."
+    update = intake()({"document": Trap(text="x")})
+    assert update["document"] == {}
+    assert update["verdict"].reason == "The document could not be read (RuntimeError)."
 
 
 def test_a_state_without_document_is_refused() -> None:
@@ -190,3 +192,27 @@ def test_a_document_that_was_read_is_not_copied_into_every_checkpoint() -> None:
 
     assert update["document"] == {"name": "a.txt"}
     assert update["source"].text == "Shop A\nTotal 5.00"
+
+
+@pytest.mark.parametrize(
+    ("document", "left"),
+    [
+        ({"name": "a.pdf", "data": "A" * 2 * MAX_BYTES}, {"name": "a.pdf"}),
+        ({"name": 5, "text": "[" * 100_000}, {}),
+        (["x"] * 100_000, {}),
+        (None, {}),
+    ],
+)
+def test_a_refused_document_is_not_copied_into_every_checkpoint(document: Any, left: dict[str, str]) -> None:
+    """A refusal leaves no more of a document than its name, either."""
+    update = intake()({"document": document})
+
+    assert update["verdict"].decision == "refuse"
+    assert update["document"] == left
+
+
+def test_a_document_in_the_wrong_language_is_not_copied_either() -> None:
+    """A document that was read and then refused stands in `source` alone."""
+    update = intake(languages={"en"}, on_language="refuse")({"document": {"name": "a.txt", "text": GERMAN}})
+
+    assert (update["verdict"].decision, update["document"]) == ("refuse", {"name": "a.txt"})

@@ -90,6 +90,48 @@ def test_no_more_is_read_than_may_be() -> None:
     assert endless.tell() == 101
 
 
+class Endless(io.RawIOBase):
+    """A stream of the same bytes for ever; `given` counts them."""
+
+    def __init__(self, start: bytes, piece: bytes) -> None:
+        self.start, self.piece, self.given = start, piece, 0
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        """The start, then the piece again and again, however much was asked for."""
+        line, self.start = self.start or self.piece, b""
+        self.given += len(line)
+        return line
+
+
+@pytest.mark.parametrize("end", [b"\0", b"\n"], ids=["one line", "blank lines"])
+@pytest.mark.parametrize("start", [b"", rows({"input": {"n": 1}})], ids=["document", "JSON lines"])
+def test_a_line_without_end_is_left_off(start: bytes, end: bytes) -> None:
+    """Standard input may be a device that never ends: what is skipped of it is bounded, and one input says so."""
+    stream = Endless(start, b" " * 1_000_000 + end)
+    *read, last = read_inputs(["-"], stdin=stream, max_bytes=1_000_000)
+    assert [item.document for item in read] == ([{"n": 1}] if start else [])
+    assert "nothing is read from there on" in last.document["problem"]
+    assert stream.given < 110_000_000
+
+
+@pytest.mark.parametrize("line", [b"{}\n", b"x" * 5_000 + b"\n", rows({"input": {"problem": "none"}})])
+def test_a_file_of_unusable_lines_is_left_off(tmp_path: Path, line: bytes) -> None:
+    """A small archive may hold millions of lines: after a hundred unusable ones in a row its reading stops."""
+    (tmp_path / "rows.jsonl.gz").write_bytes(gzip.compress(rows({"input": {}}) + line * 1_000))
+    found = list(read_inputs([str(tmp_path / "rows.jsonl.gz")], max_bytes=4_000))
+    assert len(found) == 1 + 100 + 1
+    assert found[-1].document["problem"] == "100 lines in a row cannot be used; what follows line 101 is not read."
+
+
+def test_unusable_lines_among_others_do_not_end_a_file(tmp_path: Path) -> None:
+    """Only an unbroken row of unusable lines that goes on is no dataset."""
+    broken, whole = b"{}\n" * 99, rows({"input": {"n": 1}})
+    (tmp_path / "rows.jsonl").write_bytes(broken + whole + broken + whole + broken + b"{}\n")
+    found = list(read_inputs([str(tmp_path / "rows.jsonl")]))
+    assert len(found) == 3 * 99 + 3
+    assert not any("in a row" in item.document.get("problem", "") for item in found)
+
+
 def test_ids_are_unique_short_and_printable() -> None:
     """Two runs never share an id, and an id from outside can stand in a terminal and a file name."""
     ids = ["x", "x", "x-2", "x", "a\x1b[1mb\n", "\ud800", "", 7, "y" * 300, "y" * 300]

@@ -32,10 +32,30 @@ from stanchion.text.dates import MOST_DATES, find_dates, parse_date
         ("29/03/1813:24", date(2018, 3, 29)),
         ("1/13/2018", date(2018, 1, 13)),
         ("05-06-98", date(1998, 6, 5)),
+        ("09/01/201910:30AM", date(2019, 1, 9)),
+        ("02 04 2018", date(2018, 4, 2)),
+        ("#19- JAN 18 2018 10:27", date(2018, 1, 18)),
     ],
 )
 def test_every_usual_form_is_read(text: str, expected: date) -> None:
     """Numeric, named, compact and glued forms all give the date that they mean."""
+    assert parse_date(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("l2/O4/2O18", date(2018, 4, 12)),
+        ("02/04/20I8", date(2018, 4, 2)),
+        ("2O18-O4-02", date(2018, 4, 2)),
+        ("1S.12.17", date(2017, 12, 15)),
+        ("2 APR 2O18", date(2018, 4, 2)),
+        ("02/04/20Z8", None),
+        ("BO/IS/SO", None),
+    ],
+)
+def test_letters_that_look_like_digits_are_read_as_digits(text: str, expected: date | None) -> None:
+    """Character recognition's slips are put right within a date, and never cut a year short."""
     assert parse_date(text) == expected
 
 

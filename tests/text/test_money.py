@@ -52,6 +52,21 @@ def test_amounts_are_found_with_their_places_and_currencies() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("RM1O.5O", ["10.50"]),
+        ("l5.90", ["15.90"]),
+        ("1,2OO.00 12.0O SR", ["1200.00", "12.00"]),
+        ("SO.OO RM lO.OO B5.00", ["5.00"]),
+        ("3x5.00 ITEM1.50", ["5.00", "1.50"]),
+    ],
+)
+def test_letters_that_look_like_digits_are_read_as_digits(text: str, values: list[str]) -> None:
+    """Character recognition's slips are put right where most of a number is digits; words and codes stay."""
+    assert [str(item.value) for item in find_amounts(text)] == values
+
+
+@pytest.mark.parametrize(
     "text", ["GST 6.00%", "11.02.18", "TEL 03-12345678", "QTY 4", "2.450 L", "1234567890123.00", "10.15.20"]
 )
 def test_other_numbers_are_not_amounts(text: str) -> None:

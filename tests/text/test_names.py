@@ -162,6 +162,36 @@ def test_an_article_number_is_not_a_postcode() -> None:
     assert address("TULIP TRADING", "22241 WS CUT SCISSORS", "64542 TEMPO TWEEZER", "TOTAL 5.00") is None
 
 
+@pytest.mark.parametrize(
+    "row",
+    [
+        "2 x 4,95 9,90 A",
+        "2 x 4,95          9,90 A",
+        "3 @ RM1,200.50",
+        "ROAD MAP, 3RD EDITION 12.00",
+        "ROAD MAP, 3RD EDITION  RM 12.00 SR",
+        "SUMME EUR",
+        "SUBTOTAL, CASH: 3",
+    ],
+)
+def test_a_row_with_a_price_or_a_sum_is_no_part_of_an_address(row: str) -> None:
+    """An item or a total neither begins an address nor goes on with one, nor does what follows it."""
+    assert address("TULIP TRADING", "DATE 01/02/2020", row, "INK BLUE", row) is None
+    assert address("TULIP TRADING", "NO 5, JALAN BUNGA 2,", row, "INK BLUE") == "NO 5, JALAN BUNGA 2,"
+
+
+@pytest.mark.parametrize("row", ["LOT 2.15, MEGA MALL", "JALAN DUA, LOT 2.15", "TOTAL PLAZA, LEVEL 2"])
+def test_a_number_of_a_lot_is_no_price(row: str) -> None:
+    """Malls number their lots like amounts, and a building may be called like a sum."""
+    assert address("TULIP TRADING", row, "47100 PUCHONG") == f"{row} 47100 PUCHONG"
+
+
+def test_a_german_street_begins_an_address() -> None:
+    """A street that is one word with its kind is known by its house number."""
+    rows = ("FEDERKIEL GMBH", "Amselgasse 7", "99998 Musterhausen", "Datum 18.09.2023", "2 x 4,95 9,90 A")
+    assert address(*rows) == "Amselgasse 7 99998 Musterhausen"
+
+
 LETTERHEAD = st.lists(
     st.one_of(
         st.text(max_size=60),
@@ -193,8 +223,10 @@ def test_any_text_is_survived_and_evidence_stays_inside(text: str) -> None:
         "1" * 1_000_000,
         "\n" * 5_000_000,
         "A.:" * 99_999,
+        "1.000" * 99_999,
+        "TOTAL RM " * 99_999,
     ],
-    ids=["blanks", "brackets", "letters", "columns", "digits", "newlines", "labels"],
+    ids=["blanks", "brackets", "letters", "columns", "digits", "newlines", "labels", "prices", "sums"],
 )
 @pytest.mark.timeout(20)
 def test_hostile_text_is_read_in_linear_time(text: str) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import io
+import signal
+import subprocess
+import sys
 import zlib
+from typing import Any
 
 import pytest
 from pypdf import PdfWriter
 from pypdf.generic import DecodedStreamObject, DictionaryObject, EncodedStreamObject, NameObject
 
+from stanchion.text import pdf
 from stanchion.text.pdf import UnreadablePdf, read_pdf
 
 
@@ -83,3 +88,66 @@ def test_the_child_gets_no_environment_but_what_it_needs(monkeypatch: pytest.Mon
     """What reads hostile files knows none of this process's variables, so no key; this one would stop it starting."""
     monkeypatch.setenv("PYTHONHOME", "nowhere")
     assert "TOTAL" in read_pdf(RECEIPT)
+
+
+def run_alone(code: str) -> subprocess.CompletedProcess[str]:
+    """A Python process of its own with this code, until nobody holds its standard output any more."""
+    command = [sys.executable, "-c", "import os, signal, subprocess, sys\nfrom stanchion.text import pdf\n" + code]
+    environment = {"PYTHONPATH": ":".join(path for path in sys.path if path)}
+    nothing = subprocess.DEVNULL
+    return subprocess.run(
+        command, env=environment, stdin=nothing, capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+def test_two_pdfs_are_read_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While two children run there is no place for a third; when they are done, or gave up, the places are free."""
+    depth = 0
+
+    def child(*_: Any, **__: Any) -> subprocess.CompletedProcess[bytes]:
+        nonlocal depth
+        depth += 1
+        if depth == 1:
+            read_pdf(b"")
+        else:
+            assert not pdf._places.acquire(blocking=False)
+        raise subprocess.TimeoutExpired("child", 20)
+
+    monkeypatch.setattr(pdf.subprocess, "run", child)
+    for _ in range(3):
+        depth = 0
+        with pytest.raises(UnreadablePdf, match="longer than 20 seconds"):
+            read_pdf(b"")
+    assert depth == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="resource limits differ elsewhere")
+def test_a_child_alone_ends_by_its_processor_time() -> None:
+    """The child bounds its own time by what it is told, for when nobody watches the clock any more."""
+    child = run_alone(
+        """
+def spin(data, max_pages):
+    while True:
+        pass
+pdf._extract = spin
+sys.argv = ["", "50", "1"]
+pdf._main()
+"""
+    )
+    assert child.returncode == -signal.SIGKILL
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's death")
+def test_a_child_dies_with_its_parent() -> None:
+    """A parent killed outright takes the child along: nobody holds the pipe long after it."""
+    child = (
+        "from stanchion.text import pdf; pdf._die_with_parent(); print(flush=True); signal.alarm(60); signal.pause()"
+    )
+    parent = run_alone(
+        f"""
+child = subprocess.Popen([sys.executable, "-c", "import signal; {child}"], stdout=subprocess.PIPE)
+child.stdout.readline()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    )
+    assert parent.returncode == -signal.SIGKILL
