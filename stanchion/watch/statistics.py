@@ -112,17 +112,14 @@ def risk_coverage(confidences: Confidences, wrong: Sequence[bool]) -> list[Point
     return points
 
 
-def coverage_at_risk(points: Sequence[Point], max_risk: float, *, cautious: bool = False) -> Point | None:
+def coverage_at_risk(points: Sequence[Point], max_risk: float) -> Point | None:
     """The point of largest coverage whose risk is at most `max_risk` (0 to 1); None if there is none.
 
     Args:
         points: the curve from `risk_coverage`.
         max_risk: the largest share of errors, 0 to 1, among the accepted rows.
-        cautious: leave room for one more row, and that one wrong: (errors + 1) / (accepted + 1), the correction of
-            Angelopoulos et al., "Conformal Risk Control", ICLR 2024, for a threshold that picks the luckiest point.
     """
-    spare = 1 if cautious else 0
-    within = (point for point in points if (point.errors + spare) / (point.accepted + spare) <= max_risk)
+    within = (point for point in points if point.risk <= max_risk)
     return max(within, key=lambda point: point.coverage, default=None)
 
 
@@ -139,8 +136,6 @@ def out_of_fold(
     groups: Sequence[str],
     folds: int = 5,
     max_risk: float = 0.01,
-    *,
-    cautious: bool = False,
 ) -> OutOfFold:
     """Coverage and errors when each fold's threshold is the most generous one within `max_risk` on the other folds.
 
@@ -153,14 +148,13 @@ def out_of_fold(
         groups: per row, what must not be split across folds, such as its company.
         folds: how many parts; fewer are used where there are fewer groups.
         max_risk: the largest share of errors, 0 to 1, among the rows accepted on the other folds.
-        cautious: as for `coverage_at_risk`; less coverage, and a risk here that is closer to `max_risk`.
 
     Raises:
         UsageError: if the lengths differ, or there are fewer than two groups or folds.
     """
 
     def choose(points: Sequence[Point]) -> float | None:
-        point = coverage_at_risk(points, max_risk, cautious=cautious)
+        point = coverage_at_risk(points, max_risk)
         return point.threshold if point else None
 
     return _held_out(confidences, wrong, groups, folds, choose)

@@ -105,14 +105,6 @@ def test_coverage_at_risk_is_met_exactly() -> None:
     assert coverage_at_risk(points, 0.01) == points[0]
 
 
-def test_a_cautious_choice_leaves_room_for_one_more_error() -> None:
-    """99 right rows are within 1 % only if the hundredth may be wrong; 98 are not enough."""
-    enough, too_few = risk_coverage([0.9] * 99, [False] * 99), risk_coverage([0.9] * 98, [False] * 98)
-    assert coverage_at_risk(enough, 0.01, cautious=True) == enough[0]
-    assert coverage_at_risk(too_few, 0.01, cautious=True) is None
-    assert coverage_at_risk(too_few, 0.01) == too_few[0]
-
-
 def test_risk_at_coverage_takes_the_strictest_point_that_covers_enough() -> None:
     """Asked for half of the rows, it takes exactly half where a threshold gives exactly half."""
     points = risk_coverage([0.9, 0.8, 0.7, None], [False, True, True, False])
@@ -127,12 +119,11 @@ def test_risk_at_coverage_takes_the_strictest_point_that_covers_enough() -> None
 def test_more_risk_never_means_less_coverage(
     rows: list[tuple[float | None, bool, str]], risks: tuple[float, float]
 ) -> None:
-    """Whoever tolerates more errors covers at least as many rows, cautious or not."""
+    """Whoever tolerates more errors covers at least as many rows."""
     confidences, wrong, _ = columns(rows)
     points = risk_coverage(confidences, wrong)
-    for cautious in (False, True):
-        strict, generous = (coverage_at_risk(points, risk, cautious=cautious) for risk in sorted(risks))
-        assert (strict.coverage if strict else 0) <= (generous.coverage if generous else 0)
+    strict, generous = (coverage_at_risk(points, risk) for risk in sorted(risks))
+    assert (strict.coverage if strict else 0) <= (generous.coverage if generous else 0)
 
 
 @quick
@@ -165,13 +156,6 @@ def test_out_of_fold_accepts_nothing_where_no_threshold_would_do() -> None:
     """A fold whose companions are always wrong gets no threshold, not the lowest one."""
     result = out_of_fold([0.9, 0.9], [True, False], ["a", "b"])
     assert result == OutOfFold(rows=2, accepted=1, errors=1, thresholds=(0.9, None))
-
-
-def test_a_cautious_threshold_out_of_fold_accepts_less() -> None:
-    """With three right rows to choose from, one spare error is more than 10 % and nothing is accepted."""
-    confidences, wrong, groups = [0.9] * 6, [False] * 6, list("aaabbb")
-    assert out_of_fold(confidences, wrong, groups, max_risk=0.1).accepted == 6
-    assert out_of_fold(confidences, wrong, groups, max_risk=0.1, cautious=True).accepted == 0
 
 
 def test_errors_at_coverage_out_of_fold_are_counted_on_held_out_rows() -> None:
