@@ -49,9 +49,9 @@ def evaluate(
     if out is not None and not out.parent.is_dir():
         raise UsageError(f"--out names a file in {out.parent}, which is no folder.")  # before anything is spent
     inputs = list(read_inputs([str(dataset)]))
-    with tempfile.TemporaryDirectory() as folder, output.progress(len(inputs), f"measuring {loaded.name}") as tick:
+    with tempfile.TemporaryDirectory() as folder, output.progress(len(inputs), f"measuring {loaded.name}") as observe:
         kept = db or Path(folder) / "eval.db"
-        rows = wait_for(measure(loaded, inputs, db=kept, model=model, concurrency=concurrency, tick=tick))
+        rows = wait_for(measure(loaded, inputs, db=kept, model=model, concurrency=concurrency, observe=observe))
     report = evaluation.evaluate(rows, critical=loaded.critical)
     if out is not None:
         output.write_text(out, "".join(f"{evaluation.line(row)}\n" for row in rows))

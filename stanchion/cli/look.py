@@ -65,7 +65,7 @@ def show(
     screen = output.console()
     screen.print(f"run      {run.id}   {run.workflow} version {run.version}   model {run.model}")
     screen.print(f"input    {output.plain(run.input_id)}")
-    screen.print(f"outcome  {output.word(run)}   {output.plain(run.reason, longest=200)}")
+    screen.print(f"outcome  {run.standing}   {output.plain(run.reason, longest=200)}")
     screen.print(f"path     {' → '.join(step.node for step in steps) or '–'}")
     screen.print(f"cost     {output.money(run.cost_usd)} in {run.calls} calls\n")
     screen.print(_steps_table(steps, calls, {verdict.task_id: verdict for verdict in verdicts}))

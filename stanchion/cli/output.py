@@ -7,7 +7,7 @@ import shlex
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from stanchion.runs.recorder import Observe
     from stanchion.runs.records import Run
 
 LONGEST_CELL = 60
@@ -96,15 +97,6 @@ def short(identity: str) -> str:
     return identity[:SHORT_ID]
 
 
-def word(run: Run) -> str:
-    """Return where a run stands in one word.
-
-    Args:
-        run: any run.
-    """
-    return run.outcome or ("review" if run.status == "waiting" else run.status)
-
-
 def table(*headings: str) -> Table:
     """Return an empty table without vertical lines; numbers stand to the right.
 
@@ -134,7 +126,7 @@ def runs_table(runs: Sequence[Run], *, fields: Sequence[str] = (), width: int) -
     made = table("run", "input", "outcome", *(["rung"] if wide else []), *fields, "conf.", "why")
     for_input, for_field, for_why = (30, 16, 90) if wide else (16, 10, 28)
     for run in runs:
-        state, output = word(run), run.output or {}
+        state, output = run.standing, run.output or {}
         cells = [short(run.id), plain(run.input_id, longest=for_input), f"{MARKS.get(state, '?')} {state}"]
         cells += [run.rung or "–"] if wide else []
         cells += [plain(output.get(name), longest=for_field) for name in fields]
@@ -150,7 +142,7 @@ def counts(runs: Sequence[Run]) -> str:
     Args:
         runs: any.
     """
-    number = Counter(word(run) for run in runs)
+    number = Counter(run.standing for run in runs)
     return ", ".join(f"{count} {name}" for name, count in number.most_common())
 
 
@@ -183,18 +175,18 @@ def exit_if_failed(runs: Iterable[Any]) -> None:
 
 
 @contextmanager
-def progress(total: int, what: str) -> Iterator[Callable[[], None]]:
-    """Show a bar on standard error where a person watches and it takes more than a second.
+def progress(total: int, what: str) -> Iterator[Observe]:
+    """Show a bar on standard error where a person watches.
 
     Args:
-        total: how many steps there are.
+        total: how many runs there are.
         what: what is being done.
 
     Yields:
-        a function that counts one step.
+        an observer for a `Runner`, which counts the runs that have ended or wait for a person.
     """
     if not sys.stderr.isatty():
-        yield lambda: None
+        yield lambda _event, _run_id: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -202,4 +194,4 @@ def progress(total: int, what: str) -> Iterator[Callable[[], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=total)
-        yield lambda: bar.advance(task)
+        yield lambda event, _run_id: bar.advance(task) if event in {"ended", "waiting"} else None

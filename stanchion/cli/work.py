@@ -16,6 +16,7 @@ from stanchion.errors import StanchionError
 if TYPE_CHECKING:
     from stanchion.runs.inputs import Input
     from stanchion.runs.ledger import Ledger
+    from stanchion.runs.recorder import Observe
     from stanchion.runs.records import Run
 
 DEMO_DB = Path(".stanchion/demo.db")
@@ -71,11 +72,11 @@ def resume(
         unfinished = _unfinished(ledger, run_ids)
     runs: list[Run] = []
     troubles: list[StanchionError] = []
-    with _resumable(db), output.progress(len(unfinished), "resuming") as tick:
+    with _resumable(db), output.progress(len(unfinished), "resuming") as observe:
         for reference in dict.fromkeys(run.reference for run in unfinished):
             some = [run.id for run in unfinished if run.reference == reference]
             try:
-                runs += wait_for(_resume(reference, some, model, options.existing_database(db), concurrency, tick))
+                runs += wait_for(_resume(reference, some, model, options.existing_database(db), concurrency, observe))
             except StanchionError as error:  # the other workflows go on
                 troubles.append(error)
     if troubles and not runs:
@@ -131,13 +132,9 @@ def _spent(runs: Sequence[Run], db: Path) -> str:
 
 
 async def _resume(
-    reference: str, run_ids: list[str], model: str | None, db: Path, concurrency: int, tick: Any
+    reference: str, run_ids: list[str], model: str | None, db: Path, concurrency: int, observe: Observe
 ) -> list[Run]:
     from stanchion.runs.runner import Runner
-
-    def observe(event: str, _run_id: str) -> None:
-        if event in {"ended", "waiting"}:
-            tick()
 
     async with Runner(reference, db=db, model=model, concurrency=concurrency, observe=observe) as runner:
         return await runner.resume(run_ids)
@@ -158,12 +155,7 @@ def _run_with_progress(
     from stanchion.runs.runner import Runner
 
     async def work() -> list[Run]:
-        with output.progress(len(inputs), f"running {workflow.name}") as tick:
-
-            def observe(event: str, _run_id: str) -> None:
-                if event in {"ended", "waiting"}:
-                    tick()
-
+        with output.progress(len(inputs), f"running {workflow.name}") as observe:
             async with Runner(workflow, db=db, model=model, concurrency=concurrency, observe=observe) as runner:
                 return await runner.start(inputs)
 

@@ -68,6 +68,11 @@ class Run(_Row):
 
     _read_json = field_validator("output", "prompts", mode="before")(_loads)
 
+    @property
+    def standing(self) -> str:
+        """Where it stands, in one word: its outcome, `review` while it waits for a person, else its status."""
+        return self.outcome or ("review" if self.status == "waiting" else self.status)
+
 
 class Step(_Row):
     """One execution of one node in a run.

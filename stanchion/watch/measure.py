@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from stanchion.errors import DatasetError
 from stanchion.runs.inputs import Input
 from stanchion.runs.ledger import Ledger
+from stanchion.runs.recorder import Observe
 from stanchion.runs.records import Run
 from stanchion.runs.runner import Runner
 from stanchion.text.names import normal_name
@@ -22,7 +23,7 @@ async def measure(
     db: Path,
     model: str | None = None,
     concurrency: int = 8,
-    tick: Callable[[], None] = lambda: None,
+    observe: Observe = lambda _event, _run_id: None,
 ) -> list[Row]:
     """Run every row and score it; nobody answers reviews, so what would go to a person stays at `review`.
 
@@ -32,7 +33,7 @@ async def measure(
         db: where the runs are kept.
         model: the model's usual string; `recorded:NAME` answers with the rows' recorded answers.
         concurrency: how many runs at a time.
-        tick: called as each row is done.
+        observe: is told what happens, as a `Runner`'s observer.
 
     Returns:
         one scored row for each input, in the inputs' order.
@@ -41,10 +42,6 @@ async def measure(
         DatasetError: a row cannot be read, no row has a truth, or none an answer of the recorded model.
     """
     _refuse_unusable(inputs, model or "")
-
-    def observe(event: str, _run_id: str) -> None:
-        if event in {"ended", "waiting"}:
-            tick()
 
     async with Runner(workflow, db=db, model=model, concurrency=concurrency, observe=observe) as runner:
         runs = await runner.start(inputs)
@@ -68,7 +65,7 @@ def _row(workflow: Workflow, item: Input, run: Run, ledger: Ledger) -> Row:
     verdicts = ledger.verdicts(run.id)
     return Row(
         id=run.input_id,
-        outcome=run.outcome or ("review" if run.status == "waiting" else run.status),
+        outcome=run.standing,
         rung=run.rung,
         output=output,
         confidence=run.confidence,

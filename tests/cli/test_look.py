@@ -70,7 +70,7 @@ def test_a_run_is_shown_step_by_step(stanchion: Stanchion, three: list[dict[str,
 
 def test_an_unknown_or_ambiguous_run_is_exit_code_2(stanchion: Stanchion, three: list[dict[str, Any]]) -> None:
     """The message names what was asked for and where runs are listed."""
-    for beginning, why in {"nope": "is no run 'nope'", "": "is more than one run"}.items():
+    for beginning, why in {"nope": "is no run 'nope'", "": "letters and digits only"}.items():
         ended = stanchion("show", beginning)
         assert (ended.code, ended.out) == (2, "")
         assert why in ended.err

@@ -620,6 +620,18 @@ def test_a_run_whose_process_died_can_be_erased(make_runner, db: Path) -> None:
     assert (erased.status, after.status, after.outcome) == ("cancelled", "cancelled", None)
 
 
+def test_a_beginning_that_several_ids_have_names_none(make_runner) -> None:
+    """Nothing is guessed: the error says that there is more than one."""
+
+    async def story() -> Any:
+        async with make_runner() as runner:
+            await runner.queue(map(document, range(2)))
+            with pytest.raises(RunNotFound, match="more than one run 'run'"):
+                runner.ledger.full_id("run")
+
+    run(story())
+
+
 @pytest.mark.parametrize("typed", ["", "*", "run-1?", "%"])
 def test_what_is_no_id_names_nothing(make_runner, typed: str) -> None:
     """An empty variable in somebody's script does not erase the only run there is."""
