@@ -88,6 +88,7 @@ def resume(
     Raises:
         WorkflowError: there is no such workflow.
         StoreError: the database cannot be used.
+        ModelNotLoadable: a run's model cannot be loaded here; everything else was brought as far as it went.
     """
 
     async def work() -> list[Run]:
@@ -124,6 +125,7 @@ def answer(
         ReviewNotFound: there is no such review.
         ReviewClosed: it was answered before, or its run ended; the message says by whom and when.
         InvalidAnswer: the answer does not fit; the review stays open.
+        UsageError: the review is of another workflow.
     """
 
     async def work() -> Run:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 from langchain_core.language_models.chat_models import BaseChatModel
 from langgraph.config import get_config
-from langgraph.runtime import get_runtime
+from langgraph.runtime import Runtime, get_runtime
 from pydantic import InstanceOf
 from pydantic.json_schema import SkipJsonSchema
 
@@ -43,14 +44,21 @@ class RunContext:
 
 def run_context() -> RunContext:
     """Return the context of the node that is running; the defaults where there is none, or one of another kind."""
-    try:
-        context = get_runtime().context
-    except RuntimeError:  # a node called by itself, as in a test
-        context = None
+    context = getattr(_runtime(), "context", None)
     return context if isinstance(context, RunContext) else RunContext()
 
 
 def current_place() -> Place:
-    """Return where in the run we are, for the journal."""
-    info, metadata = get_runtime().execution_info, get_config()["metadata"]
-    return Place(run_context().run_id, info.task_id if info else "", metadata.get("langgraph_node", ""))
+    """Return where in the run we are, for the journal; nowhere, where a node is called by itself."""
+    runtime = _runtime()
+    if runtime is None or runtime.execution_info is None:
+        return Place("", "", "")
+    node = get_config()["metadata"].get("langgraph_node", "")
+    return Place(run_context().run_id, runtime.execution_info.task_id, node)
+
+
+def _runtime() -> Runtime[Any] | None:
+    try:
+        return get_runtime()
+    except RuntimeError:  # outside any graph, as in a test
+        return None

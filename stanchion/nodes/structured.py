@@ -73,7 +73,11 @@ def repair(prompt: Prompt, output: Any, *, at_most: int = 1) -> Node:
 
     Returns:
         a node that writes `candidates`, `conversation` and `verdict`.
+
+    Raises:
+        UsageError: as for `structured`.
     """
+    _refuse_strange_placeholders(prompt)
     schema = json_schema(output)
 
     async def node(state: WorkflowState) -> dict[str, Any]:

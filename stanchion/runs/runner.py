@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from langchain_core.language_models.chat_models import BaseChatModel
 
 MOST_STEPS = 50  # per run and resume; LangGraph's own limit lets a loop run 10,007 steps
+AN_OBJECT = " (object)"  # stands behind the name of a model that was given as an object
 STRICT_RESUME = "__pregel_strict_resume"  # private in LangGraph 1.2: an answer never falls to the next question
 
 
@@ -170,6 +171,7 @@ class Runner:
         Raises:
             RunNotFound: an id names no run.
             StoreError: the database failed.
+            ModelNotLoadable: a run's model cannot be loaded here; everything else was brought as far as it went.
         """
         unfinished = [run.id for run in self.ledger.unfinished(self.workflow.name)]
         if run_ids is not None:
@@ -380,13 +382,14 @@ class Runner:
 
     def _row(self, item: Input) -> dict[str, Any]:
         name = load_model(self._model_of_new_runs).name
+        made_from = "" if isinstance(self._model_of_new_runs, str) else AN_OBJECT
         recorded = answers_on_record(item.recorded, name.removeprefix("recorded:"))
         return {
             "id": self._ids(),
             "workflow": self.workflow.name,
             "reference": self.workflow.reference or self.workflow.name,
             "version": self.workflow.version,
-            "model": name,
+            "model": name + made_from,
             "prompts": json.dumps(
                 {prompt.id: {"version": prompt.version, "hash": prompt.hash} for prompt in self.workflow.prompts}
             ),
@@ -413,6 +416,12 @@ class Runner:
     def _model_of(self, row: dict[str, Any]) -> Model:
         """Return the model given to the runner, else the one that the run was made with."""
         wanted = row["model"] if self._model is None else self._model
+        if isinstance(wanted, str) and wanted.endswith(
+            AN_OBJECT
+        ):  # its name alone may mean another address, other keys
+            return Model(
+                wanted, None, problem=f"The run {row['id']} was made with a model object, {wanted}: give it again."
+            )
         try:
             return load_model(wanted, json.loads(row["recorded"] or "[]"))
         except StanchionError as error:  # perhaps the rest of the run asks nobody

@@ -68,13 +68,18 @@ def test_a_run_is_shown_step_by_step(stanchion: Stanchion, three: list[dict[str,
     assert [verdict["decision"] for verdict in as_json["verdicts"]] == ["accept", "review"]
 
 
-def test_an_unknown_or_ambiguous_run_is_exit_code_2(stanchion: Stanchion, three: list[dict[str, Any]]) -> None:
+@pytest.mark.parametrize(
+    ("typed", "why"),
+    [("nope", "is no run 'nope'"), ("nope", "`stanchion runs` lists them"), ("", "letters and digits only")],
+)
+def test_what_names_no_run_is_exit_code_2(
+    stanchion: Stanchion, three: list[dict[str, Any]], typed: str, why: str
+) -> None:
     """The message names what was asked for and where runs are listed."""
-    for beginning, why in {"nope": "is no run 'nope'", "": "letters and digits only"}.items():
-        ended = stanchion("show", beginning)
-        assert (ended.code, ended.out) == (2, "")
-        assert why in ended.err
-        assert "`stanchion runs` lists them" in ended.err
+    ended = stanchion("show", typed)
+
+    assert (ended.code, ended.out) == (2, "")
+    assert why in ended.err
 
 
 @pytest.mark.parametrize(

@@ -520,7 +520,7 @@ def test_a_run_whose_model_cannot_be_loaded_stays_unfinished(make_runner) -> Non
         async with make_runner(model=ScriptedModel([answer()])) as runner:
             (run_id,) = await runner.queue([document()])
         async with make_runner() as runner:
-            with pytest.raises(ModelNotLoadable, match=r"made with the model scripted.*--model"):
+            with pytest.raises(ModelNotLoadable, match=r"made with a model object, scripted \(object\): give it again"):
                 await runner.resume()
         async with make_runner(model=ScriptedModel([answer()])) as runner:
             await runner.resume()
