@@ -96,7 +96,7 @@ def soak(count: int, kills: int, seed: int) -> dict[str, Any]:
             before = server.count
             while process.poll() is None and server.count == before:
                 time.sleep(0.05)  # noqa: TID251
-            time.sleep(chance.uniform(0, 1.0))  # noqa: TID251
+            time.sleep(chance.uniform(0, 4.0))  # noqa: TID251
             process.send_signal(signal.SIGKILL)
             process.wait()
             paid_at_kill.append((kept(db), asked()))
