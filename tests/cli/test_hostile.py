@@ -1,4 +1,4 @@
-"""The whole list of hostile documents in one command, beside good ones: each ends with a plain reason, none disturbs."""
+"""The whole list of hostile documents in one command, beside good ones: each ends with a reason, none disturbs."""
 
 from __future__ import annotations
 
