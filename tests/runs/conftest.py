@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,24 @@ def document(number: int = 1) -> Input:
 def answer(number: int = 1) -> str:
     """A right answer to `document(number)`."""
     return f'{{"number": "A{number}", "total": {number}}}'
+
+
+def run(coroutine: Any) -> Any:
+    """The result of a coroutine."""
+    return asyncio.run(coroutine)
+
+
+async def started(runner: Runner, *inputs: Input) -> list[Any]:
+    """The runs of these inputs, as they stand once started."""
+    async with runner:
+        return await runner.start(inputs or [document()])
+
+
+async def waiting(runner: Runner) -> Any:
+    """A run that waits for a person, and what it asks."""
+    (one,) = await runner.start([document()])
+    (asked,) = runner.ledger.reviews()
+    return one, asked
 
 
 @pytest.fixture
