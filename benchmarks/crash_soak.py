@@ -75,7 +75,7 @@ def soak(count: int, kills: int, seed: int) -> dict[str, Any]:
     rows = documents(count)
 
     def reply(request: dict[str, Any]) -> str:
-        time.sleep(0.02)  # a provider takes its time  # noqa: TID251
+        time.sleep(0.02)  # noqa: TID251 - a provider takes its time
         answers = rows[reference(request["messages"][1]["content"])]["answers"]
         given = sum(message["role"] == "assistant" for message in request["messages"])
         answer = answers[min(given, len(answers) - 1)]
@@ -95,8 +95,8 @@ def soak(count: int, kills: int, seed: int) -> dict[str, Any]:
             process = stanchion(*arguments, "--db", str(db), "--concurrency", "8", url=server.url)
             before = server.count
             while process.poll() is None and server.count == before:
-                time.sleep(0.05)  # noqa: TID251
-            time.sleep(chance.uniform(0, 4.0))  # noqa: TID251
+                time.sleep(0.05)  # noqa: TID251 - looks whether the other process has begun
+            time.sleep(chance.uniform(0, 4.0))  # noqa: TID251 - the random moment
             process.send_signal(signal.SIGKILL)
             process.wait()
             paid_at_kill.append((kept(db), asked()))
