@@ -1,0 +1,40 @@
+"""The moment by which something must be over, handed down from run to step to attempt to HTTP request."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from stanchion.clock import Clock
+
+
+class Deadline(NamedTuple):
+    """A moment, and whose it is.
+
+    Args:
+        at: on the clock's `monotonic`, in seconds.
+        what: the limit in words, for messages: `the 2 min of the step model`.
+    """
+
+    at: float
+    what: str
+
+    def remaining(self, clock: Clock) -> float:
+        """Return the seconds that are left; 0 where it has passed.
+
+        Args:
+            clock: the one that `at` was read from.
+        """
+        return max(0.0, self.at - clock.monotonic())
+
+
+def in_words(seconds: float) -> str:
+    """Return a length of time as people say it: `90 ms`, `30 s`, `2 min`, `1.5 h`.
+
+    Args:
+        seconds: how long.
+    """
+    if seconds < 1:
+        return f"{round(seconds * 1000)} ms"
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"
