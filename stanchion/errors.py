@@ -49,8 +49,20 @@ class ModelNotLoadable(StanchionError):
     """The model that a run was made with cannot be loaded here; the run stays as it is. The message says what helps."""
 
 
+class OutOfTime(StanchionError, TimeoutError):
+    """A blocking function did not return in its time; it goes on in a thread, and its answer is thrown away."""
+
+
+class ThreadsBusy(StanchionError):
+    """A blocking function was not begun: all threads for them are taken, or too many hang; the message says which."""
+
+
 class StepOutOfTime(StanchionError):
     """A step did not end within its budget; the message names it, and what was done about it."""
+
+
+class LoopLimit(StanchionError):
+    """A run began more steps than its policy allows, or the same one too often; the message names it: a loop?"""
 
 
 class ModelError(StanchionError):

@@ -16,6 +16,7 @@ from typing import Any
 from langgraph.graph.state import CompiledStateGraph
 
 from stanchion.errors import WorkflowError
+from stanchion.guards.limits.policy import Policy
 from stanchion.models.prompts import Prompt
 
 ENTRY_POINTS = "stanchion.workflows"
@@ -37,6 +38,7 @@ class Workflow:
         compare: per output field, how `eval` compares it with the truth.
         critical: the fields whose error in an accepted run is a silent error.
         group: the truth's field whose rows belong together when thresholds are chosen out of fold.
+        policy: the limits on its runs and calls; what it does not set stays at its default.
         reference: what loads it again; filled in by `load_workflow`.
     """
 
@@ -48,19 +50,23 @@ class Workflow:
     compare: Mapping[str, Compare] = field(default_factory=dict)
     critical: Sequence[str] = ()
     group: str | None = None
+    policy: Policy = Policy()  # noqa: RUF009 - frozen
     reference: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what could not be run.
 
         Raises:
-            WorkflowError: the graph is not compiled, or the output is no pydantic type.
+            WorkflowError: the graph is not compiled, or another argument is of a kind that cannot be used.
         """
         if not isinstance(self.graph, CompiledStateGraph):
             kind = type(self.graph).__name__
             raise WorkflowError(f"The workflow {self.name} takes a compiled graph, builder.compile(); not a {kind}.")
         if isinstance(self.critical, str):
             raise WorkflowError(f"The workflow {self.name} takes a list of critical fields; not {self.critical!r}.")
+        if not isinstance(self.policy, Policy):
+            kind = type(self.policy).__name__
+            raise WorkflowError(f"The workflow {self.name} takes a Policy, such as Policy.read(FILE); not a {kind}.")
 
 
 def load_workflow(reference: str, *, folder: Path | None = None) -> Workflow:

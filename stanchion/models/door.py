@@ -1,43 +1,61 @@
 """The one door to a model: every call passes `Door.ask`, and its answer is on disk before the node sees it.
 
-The way of a call: journal (was this very call already answered?) → record that it starts → ask, bounded in time →
-price → record the answer. No retry lives here or anywhere else yet; SDK retries are off.
+The way of a call: journal (was this very call already answered?) → identical calls in flight → deadline → the gate
+(circuit breaker, money, rate limit) → attempts, as far as the retry budget goes → price → record. No retry lives
+anywhere else: SDK retries are off.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
-import re
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+import random
+import sqlite3
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
+from decimal import Decimal
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from langchain_core.messages import AIMessage
 
 from stanchion.blocking import in_temporary_loop
 from stanchion.clock import Clock, SystemClock, new_id
-from stanchion.errors import ModelError, ModelNotLoadable, ModelUnavailable
+from stanchion.errors import (
+    DeadlineExceeded,
+    ModelError,
+    ModelNotLoadable,
+    ModelUnavailable,
+    OutOfTime,
+    StoreError,
+    ThreadsBusy,
+    TimedOut,
+)
+from stanchion.guards.limits.deadline import Deadline, in_words
+from stanchion.guards.limits.gate import Ask, End, Gate, Ticket
+from stanchion.guards.limits.money import Spender, in_billionths
+from stanchion.guards.limits.policy import Policy
+from stanchion.guards.limits.retry import wait_before
+from stanchion.models.chain import cheaper, next_model
+from stanchion.models.estimates import most_input_tokens, most_output_tokens, price_before
+from stanchion.models.flights import Flights, Landed
 from stanchion.models.loop import on_models_loop
-from stanchion.models.prices import price
-from stanchion.models.providers import Model, bind_schema
-from stanchion.models.storable import storable
+from stanchion.models.messages import clean, content_key, cost_of, dumps, message_from, tokens_of, version_of
+from stanchion.models.providers import Model, bind_schema, blocks, takes_timeout
+from stanchion.models.sorting import answer_within, sort_error
+from stanchion.store.calls import CallKey, Journal, add_call, end_call
+from stanchion.store.memory import MemoryDatabase
+from stanchion.threads import in_thread
 
 if TYPE_CHECKING:
-    from langchain_core.messages import AIMessage, BaseMessage
+    from langchain_core.messages import BaseMessage
 
     from stanchion.models.prompts import Prompt
-    from stanchion.store.calls import CallKey, Journal
 
-CALL_TIMEOUT_SECONDS = 90.0  # over the HTTP timeout: the last bound for clients that ignore theirs
+T = TypeVar("T")
 
-_STATUS_IN_WORDS = {
-    400: "refused the request",
-    401: "refused the key",
-    403: "refused the key",
-    404: "knows no such model",
-    413: "found the request too large",
-    429: "is busy or the quota is used up",
-}
-_ERROR_CODE = re.compile("[a-z_]{1,40}")  # such as `insufficient_quota`; anything else may hold a secret
+OUTPUT_LIMIT = {"ollama": "num_predict"}  # how providers call the longest answer, where it is not max_tokens
+UNCOUNTABLE = 128_000  # tokens that a picture or sound is counted for; the document around it is small beside that
+MARGIN = 0.02  # seconds that a call has beyond its deadline to say itself what went wrong
 
 
 class Request(NamedTuple):
@@ -47,11 +65,13 @@ class Request(NamedTuple):
         prompt: the prompt that the messages came from.
         messages: the conversation so far.
         schema: the JSON schema that the answer should follow.
+        again: guards said no to the last answer, and it is asked for a better one; a run may do so only so often.
     """
 
     prompt: Prompt
     messages: Sequence[BaseMessage]
     schema: dict[str, Any]
+    again: bool = False
 
 
 class Place(NamedTuple):
@@ -61,22 +81,51 @@ class Place(NamedTuple):
         run_id: the run; empty outside our runner.
         task_id: LangGraph's id of the step's execution.
         node: the node's name.
+        deadline: when the step must be over; None: as the policy has it, from now.
     """
 
     run_id: str
     task_id: str
     node: str
+    deadline: Deadline | None = None
+
+
+class _Call(NamedTuple):
+    """One logical call: all its attempts ask the same model the same thing."""
+
+    id: str
+    key: CallKey
+    model: Model
+    request: Request
+    deadline: Deadline
+    softly: bool
+
+
+class _Attempt(NamedTuple):
+    """One request that may be sent."""
+
+    call: _Call
+    ticket: Ticket
+    start: float  # on the clock's monotonic
+    paid_before: Decimal | None  # by the attempts before it; None where that is unknown
 
 
 class Door:
-    """Asks one model, and keeps what it said and cost.
+    """Asks a run's model, within the limits of its policy, and keeps what was said and what it cost.
 
     Args:
-        model: who is asked.
+        model: who is asked first.
         journal: where calls are kept; without one (a graph run outside our runner) nothing is.
+        policy: the limits.
+        gate: counts calls against the limits, with all who share it; by default with all of this process.
+        flights: the calls under way, to be shared by those who ask the same.
+        workflow: whose call it is, for caps on money.
+        tenant: on whose behalf, for caps on money.
         clock: for times.
         ids: makes the calls' ids.
-        observe: told the name of each thing as it has happened: `call started`, `call answered`, `call failed`.
+        chance: where the jitter of waits comes from; give a seeded one to repeat them.
+        observe: told the name of each thing as it has happened: `call started`, `call retried`, `call answered`,
+            `call failed`.
     """
 
     def __init__(
@@ -84,25 +133,38 @@ class Door:
         model: Model,
         journal: Journal | None = None,
         *,
+        policy: Policy | None = None,
+        gate: Gate | None = None,
+        flights: Flights | None = None,
+        workflow: str = "",
+        tenant: str = "",
         clock: Clock | None = None,
         ids: Callable[[], str] = new_id,
+        chance: random.Random | None = None,
         observe: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.model = model
+        self.policy = policy or Policy()
         self._journal = journal
+        self._gate = gate or _gate(journal, clock)
+        self._flights = flights or _flights_of_process()
+        self._workflow = workflow
+        self._tenant = tenant
         self._clock = clock or SystemClock()
         self._ids = ids
+        self._chance = chance or _chance_of_process()
         self._observe = observe
 
-    async def ask(self, request: Request, place: Place) -> AIMessage:
-        """Return the model's raw message.
+    async def ask(self, request: Request, place: Place, *, fallbacks: Sequence[Model] = ()) -> AIMessage:
+        """Return the raw message of the model, or of the first of its fallbacks that answers.
 
         Args:
             request: the question.
             place: where in the run it is asked.
+            fallbacks: whom to ask where the run's model gives no answer, in order; see `next_model`.
 
         Raises:
-            ModelUnavailable: there is no model, it failed, or it did not answer in time.
+            ModelError: no answer came; its kind says why, and whether something may have been paid.
             StoreError: the call could not be recorded.
             ModelNotLoadable: the run's model cannot be loaded here.
         """
@@ -110,152 +172,307 @@ class Door:
             raise ModelNotLoadable(self.model.problem)
         if self.model.chat is None:
             raise ModelUnavailable("No model is configured.")
-        if self._journal is None:
-            return await self._answer(request)
-        from stanchion.store.calls import CallKey
+        keys = {model.name: _key(model, request, place) for model in (self.model, *fallbacks)}
+        for key in keys.values():  # an answer once paid for, whoever gave it, comes before asking anybody anew
+            if self._journal and (kept := self._journal.answered(key)):
+                return message_from(kept["answer"])
+        deadline = place.deadline or self._step_deadline(place.node)
+        model, others = self.model, list(fallbacks)
+        while True:
+            softly = self._is_capped and cheaper(model, others)
+            try:
+                return await self._ask(_Call(self._ids(), keys[model.name], model, request, deadline, softly))
+            except ModelError as error:
+                following = next_model(model, error, others)
+                if following is None:
+                    raise
+                others = others[others.index(following) + 1 :]
+                model = following
 
-        key = CallKey(place.run_id, place.task_id, place.node, content_key(self.model.name, request))
-        if kept := self._journal.answered(key):
-            return _message_from(kept["answer"])
-        return await self._recorded_answer(self._journal, key, request)
-
-    async def _recorded_answer(self, journal: Journal, key: CallKey, request: Request) -> AIMessage:
-        call_id, start, clock_start = self._ids(), self._clock.now(), self._clock.monotonic()
-        await journal.started(
-            call_id,
-            key,
-            {
-                "model": self.model.name,
-                "prompt": request.prompt.id,
-                "prompt_version": request.prompt.version,
-                "prompt_hash": request.prompt.hash,
-                "request": _dumps(request.messages),
-                "started_at": start.isoformat(),
-            },
-        )
-        self._observe("call started")
+    async def _ask(self, call: _Call) -> AIMessage:
+        if call.model.chat is None:
+            raise ModelUnavailable(call.model.problem or "No model is configured.")
+        left = call.deadline.remaining(self._clock)
         try:
-            message = await self._answer(request)
+            async with asyncio.timeout(left + MARGIN):
+                landed = await self._flights.join(call.key.content, partial(self._make, call))
+        except TimeoutError:
+            raise DeadlineExceeded(f"{call.deadline.what} ended before {call.model.name} answered.") from None
+        if landed.shared:
+            await self._record_shared(call, landed)
+        return landed.message
+
+    async def _make(self, call: _Call) -> tuple[AIMessage, str]:
+        """Make a call: one attempt after another, as long as that may help and the limits allow."""
+        number = 1
+        paid: Decimal | None = Decimal(0)
+        while True:
+            attempt = await self._admitted(call, number, paid)
+            self._observe("call started" if number == 1 else "call retried")
+            try:
+                message = await self._send(attempt)
+            except ModelError as error:
+                number += 1
+                wait = self._wait_before(number, error, call.deadline)
+                again = await self._failed(attempt, error, again=wait is not None)
+                if wait is None or not again:
+                    self._observe("call failed")
+                    raise
+                paid = _sum(paid, None if error.cost_unknown else Decimal(0))
+                await self._clock.sleep(wait)
+            except BaseException:  # whoever waited for it was cancelled
+                self._abandon(attempt)
+                raise
+            else:
+                await self._answered(attempt, message)
+                self._observe("call answered")
+                return message, call.id
+
+    def _wait_before(self, number: int, error: ModelError, deadline: Deadline) -> float | None:
+        """Return the seconds to wait before an attempt, or None where it cannot help or would come too late."""
+        if not error.retryable or number > self.policy.retry.attempts:
+            return None
+        wait = wait_before(number, self.policy.retry, getattr(error, "retry_after", None), self._chance)
+        return wait if wait < deadline.remaining(self._clock) else None
+
+    # --- Before a request, and the request  ---
+
+    async def _admitted(self, call: _Call, number: int, paid: Decimal | None) -> _Attempt:
+        """Wait at the gate; the journal's row of the call is written with what the gate counts."""
+        if not call.deadline.remaining(self._clock):
+            raise DeadlineExceeded(f"{call.deadline.what} is over; {call.model.name} is not asked any more.")
+        try:
+            ticket = await self._gate.admit(self._gate_ask(call, number), call.deadline, self._opening(call))
         except ModelError as error:
-            cost = None if error.cost_unknown else "0"
-            failed = {"status": "failed", "error": str(error), "cost_usd": cost, **self._times(clock_start)}
-            await journal.ended(call_id, failed)
-            self._observe("call failed")
+            if number > 1:
+                await self._note_end(call, _failure(error, paid))
             raise
-        ended = {"status": "answered", "answer": _dumps([message]), **self._times(clock_start), **self._cost(message)}
-        await journal.ended(call_id, ended)
-        self._observe("call answered")
-        return message
+        return _Attempt(call, ticket, self._clock.monotonic(), paid)
 
-    async def _answer(self, request: Request) -> AIMessage:
-        assert self.model.chat is not None  # noqa: S101 - narrowed by ask()
-        bound = bind_schema(self.model.chat, request.schema)
-        asking = bound.ainvoke(list(request.messages))
+    def _gate_ask(self, call: _Call, number: int) -> Ask:
+        model, request = call.model, call.request
+        read = most_input_tokens(request.messages, request.schema) or UNCOUNTABLE
+        written = most_output_tokens(model, self.policy.money.max_output_tokens)
+        most = price_before(model, read, written)
+        run_id = call.key.run_id if self._journal else ""
+        return Ask(
+            Spender(call.id, run_id, call.key.task_id, self._workflow, self._tenant, day=""),
+            number,
+            model.name,
+            None if most is None else in_billionths(most),
+            read + written,
+            self.policy,
+            call.softly,
+            call.key.content,
+            request.again,
+        )
+
+    async def _send(self, attempt: _Attempt) -> AIMessage:
+        """Send the request, for as long as attempt and step have; an answer that comes later is counted, not used."""
+        call = attempt.call
+        seconds = min(self.policy.time.attempt.total_seconds(), call.deadline.remaining(self._clock))
+        assert call.model.chat is not None  # noqa: S101 - narrowed by ask()
+        bound = bind_schema(call.model.chat, call.request.schema)
+        options = self._options(call.model, seconds)
+        late = partial(self._late, attempt)
         try:
-            async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
-                keeps_connections = self.model.is_ours or in_temporary_loop.get()
-                return _clean(await (on_models_loop(asking) if keeps_connections else asking))
+            if blocks(call.model.chat):
+                asking = partial(bound.invoke, list(call.request.messages), **options)
+                return clean(await in_thread(asking, seconds=seconds, late=late))
+            coroutine = bound.ainvoke(list(call.request.messages), **options)
+            keeps_connections = call.model.is_ours or in_temporary_loop.get()
+            return clean(await _within(on_models_loop(coroutine) if keeps_connections else coroutine, seconds, late))
         except ModelError:
             raise
-        except Exception as error:  # every SDK has a tree of its own; all of it means: no answer
-            if (message := _answer_within(error)) is not None:
-                return _clean(message)
-            raise _unavailable(error) from error
+        except OutOfTime:
+            raise TimedOut("The model did not answer in time.") from None
+        except ThreadsBusy as busy:
+            raise ModelUnavailable(f"The model could not be asked. {busy}") from None
+        except Exception as error:  # every SDK has a tree of its own
+            if (message := answer_within(error)) is not None:
+                return clean(message)
+            raise sort_error(error, self._clock.now()) from error
 
-    def _times(self, start: float) -> dict[str, Any]:
-        ms = (self._clock.monotonic() - start) * 1000
-        return {"ended_at": self._clock.now().isoformat(), "ms": round(ms, 3)}
+    def _options(self, model: Model, seconds: float) -> dict[str, Any]:
+        options: dict[str, Any] = {"timeout": seconds} if takes_timeout(model.chat) else {}
+        if model.is_ours and (most := self.policy.money.max_output_tokens) is not None:
+            options[OUTPUT_LIMIT.get(model.provider or "", "max_tokens")] = most
+        return options
 
-    def _cost(self, message: AIMessage) -> dict[str, Any]:
-        usage = message.usage_metadata
-        if usage is None or not all(_is_count(usage[name]) for name in ("input_tokens", "output_tokens")):
-            return {}
-        money = price(self.model.provider, self.model.bare_name, usage)
+    # --- After it  ---
+
+    async def _answered(self, attempt: _Attempt, message: AIMessage) -> None:
+        tokens, cost = tokens_of(message), cost_of(attempt.call.model, message)
+        whole = _sum(attempt.paid_before, cost)
+        row = {
+            "status": "answered",
+            "answer": dumps([message]),
+            "cost_usd": None if whole is None else str(whole),
+            "model_version": version_of(message),
+            **(tokens or {}),
+        }
+        end = self._end(attempt, "answered", cost=cost, tokens=sum(tokens.values()) if tokens else None)
+        await self._settle(attempt, end, row)
+
+    async def _failed(self, attempt: _Attempt, error: ModelError, *, again: bool) -> bool:
+        spent = None if error.cost_unknown else Decimal(0)
+        row = _failure(error, _sum(attempt.paid_before, spent))
+        end = self._end(attempt, "retry" if again else "failed", cost=spent, error=error)
+        return await self._settle(attempt, end, row)
+
+    async def _settle(self, attempt: _Attempt, end: End, row: dict[str, Any]) -> bool:
+        call, ticket = attempt.call, attempt.ticket
+        whole = {**row, **self._now(), "ms": round(end.seconds * 1000, 3), "attempts": ticket.ask.number}
+        if ticket.warning:
+            whole["warning"] = ticket.warning
+
+        def also(connection: sqlite3.Connection, again: bool) -> None:
+            if self._journal and not again:
+                end_call(connection, call.id, whole)
+
+        return await self._gate.settle(ticket, end, also=also)
+
+    def _end(
+        self,
+        attempt: _Attempt,
+        status: str,
+        *,
+        cost: Decimal | None,
+        tokens: int | None = None,
+        error: ModelError | None = None,
+    ) -> End:
+        return End(
+            status,
+            self._clock.monotonic() - attempt.start,
+            kind=error.kind if error else None,
+            counts=bool(error and error.counts_against_provider),
+            spent=None if cost is None else in_billionths(cost),
+            tokens=tokens,
+        )
+
+    def _late(self, attempt: _Attempt, answer: Any) -> None:
+        """Count an answer that came after its deadline: it was paid for, and nobody waits for it any more."""
+        if isinstance(answer, AIMessage):
+            tokens = tokens_of(answer)
+            end = self._end(
+                attempt,
+                "late",
+                cost=cost_of(attempt.call.model, answer),
+                tokens=sum(tokens.values()) if tokens else None,
+            )
+            self._gate.give_up(attempt.ticket, end)
+
+    def _abandon(self, attempt: _Attempt) -> None:
+        self._gate.give_up(attempt.ticket, self._end(attempt, "unknown", cost=None))
+        self._note_now(attempt.call, {"status": "unknown", **self._now()})
+
+    async def _record_shared(self, call: _Call, landed: Landed) -> None:
+        """Keep the answer of another's call as one of this run's own, which cost nothing."""
+        row = self._opening_row(call) | self._now()
+        row |= {"status": "answered", "answer": dumps([landed.message]), "cost_usd": "0", "attempts": 0, "ms": 0.0}
+        row |= {"shared_with": landed.call_id, "model_version": version_of(landed.message)}
+        if self._journal:
+            await self._journal.database.write(lambda tables: add_call(tables.conn, call.id, call.key, row))
+
+    def _opening(self, call: _Call) -> Callable[[sqlite3.Connection], None] | None:
+        if self._journal is None:
+            return None
+        row = self._opening_row(call)
+        return lambda connection: add_call(connection, call.id, call.key, row)
+
+    def _opening_row(self, call: _Call) -> dict[str, Any]:
+        prompt = call.request.prompt
         return {
-            "input_tokens": usage["input_tokens"],
-            "output_tokens": usage["output_tokens"],
-            "cost_usd": None if money is None else str(money),
+            "model": call.model.name,
+            "prompt": prompt.id,
+            "prompt_version": prompt.version,
+            "prompt_hash": prompt.hash,
+            "request": dumps(call.request.messages),
+            "reask": call.request.again,
+            "started_at": self._clock.now().isoformat(),
         }
 
+    async def _note_end(self, call: _Call, row: dict[str, Any]) -> None:
+        if self._journal:
+            whole = row | self._now()
+            await self._journal.database.write(lambda tables: end_call(tables.conn, call.id, whole))
 
-def content_key(model: str, request: Request) -> str:
-    """Return a hash that is the same for the same question to the same model, whatever random ids messages carry.
+    def _note_now(self, call: _Call, row: dict[str, Any]) -> None:
+        if self._journal:
+            with suppress(StoreError):  # closed meanwhile: the row stays `started`, which means unknown too
+                self._journal.database.submit(lambda tables: end_call(tables.conn, call.id, row))
 
-    Args:
-        model: the model's name.
-        request: the question.
+    def _now(self) -> dict[str, str]:
+        return {"ended_at": self._clock.now().isoformat()}
+
+    def _step_deadline(self, node: str) -> Deadline:
+        seconds = self.policy.step_time(node).total_seconds()
+        return Deadline(self._clock.monotonic() + seconds, f"The {in_words(seconds)} of the step {node or '(unnamed)'}")
+
+    @property
+    def _is_capped(self) -> bool:
+        money = self.policy.money
+        return any(getattr(money, name) is not None for name in ("call", "step", "run", "workflow", "day", "tenant"))
+
+
+async def _within(coroutine: Coroutine[Any, Any, T], seconds: float, late: Callable[[Any], None]) -> T:
+    """Wait for a request for so long; whether it can be cancelled or not, nobody waits longer.
+
+    Raises:
+        TimedOut: it did not end in its time.
     """
-    messages = [
-        [message.type, message.content, getattr(message, "tool_calls", None), getattr(message, "tool_call_id", None)]
-        for message in request.messages
-    ]
-    content = json.dumps([model, request.prompt.hash, request.schema, messages], sort_keys=True, default=str)
-    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _dumps(messages: Sequence[BaseMessage]) -> str:
-    plain = [{"type": message.type, "data": message.model_dump(warnings=False)} for message in messages]
-    return json.dumps(plain, default=str)  # as LangChain's messages_to_dict, without warnings that show content
-
-
-def _message_from(text: str) -> AIMessage:
-    from langchain_core.messages import AIMessage, messages_from_dict
-
-    (message,) = messages_from_dict(json.loads(text))
-    assert isinstance(message, AIMessage)  # noqa: S101 - we wrote it
-    return message
-
-
-def _answer_within(error: Exception) -> AIMessage | None:
-    """Return the answer that an error hides: openai's SDK raises cut-off and filtered ones, though they were paid for.
-
-    langchain-openai leaves the HTTP response on the error; its body is a chat completion:
-    https://platform.openai.com/docs/api-reference/chat/object.
-    """
-    from langchain_core.messages import AIMessage
-    from langchain_core.messages.ai import UsageMetadata
-
+    asking = asyncio.ensure_future(coroutine)
     try:
-        response = error.response  # type: ignore[attr-defined]
-        completion = response.raise_for_status().json()
-        choice, usage = completion["choices"][0], completion.get("usage") or {}
-        said = choice["message"]
-        message = AIMessage(
-            said["content"] or "",
-            additional_kwargs={"refusal": said["refusal"]} if said.get("refusal") else {},
-            response_metadata={"finish_reason": choice["finish_reason"], "model_name": completion["model"]},
-        )
-        read, written = int(usage.get("prompt_tokens", 0)), int(usage.get("completion_tokens", 0))
-    except Exception:  # no response, or whatever else a server sends
-        return None
-    if usage:
-        message.usage_metadata = UsageMetadata(input_tokens=read, output_tokens=written, total_tokens=read + written)
-    return message
+        await asyncio.wait({asking}, timeout=seconds)
+    except asyncio.CancelledError:
+        asking.cancel()
+        raise
+    if asking.done():
+        return asking.result()
+    asking.add_done_callback(lambda done: late(_result(done)))
+    asking.cancel()
+    raise TimedOut("The model did not answer in time.")
 
 
-def _is_count(tokens: Any) -> bool:
-    return isinstance(tokens, int) and 0 <= tokens < 2**63
+def _result(done: asyncio.Future[Any]) -> Any:
+    return None if done.cancelled() or done.exception() else done.result()
 
 
-def _clean(message: AIMessage) -> AIMessage:
-    """Return the message as it can be stored: the same one, unless there is something in it that cannot."""
-    whole = message.model_dump(warnings=False)  # a warning would show the content
-    clean = storable(whole)
-    return message if clean == whole else type(message).model_validate(clean)
+def _key(model: Model, request: Request, place: Place) -> CallKey:
+    return CallKey(
+        place.run_id,
+        place.task_id,
+        place.node,
+        content_key(model.name, request.prompt, request.schema, request.messages),
+    )
 
 
-def _unavailable(error: Exception) -> ModelUnavailable:
-    """Say what failed, without the error's own text, which may repeat the document or a key."""
-    status = getattr(error, "status_code", None)
-    names = " ".join(kind.__name__ for kind in type(error).__mro__)
-    if isinstance(status, int):
-        words = "The provider " + _STATUS_IN_WORDS.get(status, "had an error")
-        code = getattr(error, "code", None)
-        known = isinstance(code, str) and _ERROR_CODE.fullmatch(code)
-        words += f" (HTTP {status}, {code})." if known else f" (HTTP {status})."
-        return ModelUnavailable(words, cost_unknown=status >= 500)
-    if "Timeout" in names:
-        return ModelUnavailable("The model did not answer in time.", cost_unknown=True)
-    if "Connection" in names:
-        return ModelUnavailable("The connection to the model failed or broke off.", cost_unknown=True)
-    return ModelUnavailable(f"The model failed: {type(error).__name__}.", cost_unknown=True)
+def _failure(error: ModelError, paid: Decimal | None) -> dict[str, Any]:
+    cost = None if paid is None else str(paid)
+    return {"status": "failed", "error": str(error), "kind": error.kind, "cost_usd": cost}
+
+
+def _sum(paid: Decimal | None, more: Decimal | None) -> Decimal | None:
+    return None if paid is None or more is None else paid + more
+
+
+def _gate(journal: Journal | None, clock: Clock | None) -> Gate:
+    """Return where calls are counted if nobody says: beside the journal, else with all others of this process."""
+    if journal is not None:
+        return Gate(journal.database, clock or SystemClock())
+    return _gate_of_process() if clock is None else Gate(MemoryDatabase(), clock)
+
+
+@cache
+def _gate_of_process() -> Gate:
+    return Gate(MemoryDatabase(), SystemClock())
+
+
+@cache
+def _flights_of_process() -> Flights:
+    return Flights()
+
+
+@cache
+def _chance_of_process() -> random.Random:
+    return random.Random()  # noqa: S311 - jitter is no secret

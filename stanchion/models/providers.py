@@ -6,7 +6,7 @@ import os
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stanchion.errors import MissingExtra, UsageError
+from stanchion.errors import MissingExtra, StanchionError, UsageError
 
 if TYPE_CHECKING:
     from langchain_core.language_models.chat_models import BaseChatModel
@@ -66,6 +66,18 @@ def load_model(model: str | BaseChatModel, recorded: list[Any] | None = None) ->
     return _init_chat_model(model, frozenset(os.environ.items()))
 
 
+def loadable(model: str) -> Model:
+    """Return a model as `load_model` does; one that cannot be loaded says so when it is asked.
+
+    Args:
+        model: its usual string.
+    """
+    try:
+        return load_model(model)
+    except StanchionError as error:
+        return Model(model, None, problem=str(error))
+
+
 @lru_cache(maxsize=16)  # one client for all runs of a process, as long as the environment has the same keys, addresses
 def _init_chat_model(model: str, _environment: frozenset[tuple[str, str]]) -> Model:
     from langchain.chat_models import init_chat_model
@@ -99,11 +111,50 @@ def bind_schema(chat: BaseChatModel, schema: dict[str, Any]) -> Runnable[Any, AI
 
     Args:
         chat: the model.
-        schema: a JSON schema with a title.
+        schema: a JSON schema with a title; not to be changed afterwards.
     """
+    return _bind(_Same(chat), _Same(schema))
+
+
+def blocks(chat: BaseChatModel) -> bool:
+    """Say whether a model has no asynchronous way of its own, so that asking it holds up a thread.
+
+    Args:
+        chat: the model.
+    """
+    from langchain_core.language_models.chat_models import BaseChatModel
+
+    kind = type(chat)
+    return kind._agenerate is BaseChatModel._agenerate and kind._astream is BaseChatModel._astream
+
+
+def takes_timeout(chat: BaseChatModel | None) -> bool:
+    """Say whether a model hands `timeout=` in seconds on to its HTTP client with each request.
+
+    Args:
+        chat: the model.
+    """
+    return type(chat).__module__.startswith(("langchain_openai.", "langchain_anthropic."))
+
+
+class _Same:
+    """A thing that equals itself only: keeps it alive, so that its place in memory is not another's."""
+
+    def __init__(self, thing: Any) -> None:
+        self.thing = thing
+
+    def __hash__(self) -> int:
+        return id(self.thing)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.thing is self.thing
+
+
+@lru_cache(maxsize=64)  # a schema's way through LangChain takes longer than all the rest of a call
+def _bind(chat: _Same, schema: _Same) -> Runnable[Any, AIMessage]:
     try:
-        chain: Any = chat.with_structured_output(schema, include_raw=True)
+        chain: Any = chat.thing.with_structured_output(schema.thing, include_raw=True)
         bound: Runnable[Any, AIMessage] = chain.steps[0].steps__["raw"]
     except (NotImplementedError, AttributeError, KeyError, IndexError, TypeError):
-        return chat  # it cannot be bound: the prompt asks for JSON in words
+        bound = chat.thing  # it cannot be bound: the prompt asks for JSON in words
     return bound

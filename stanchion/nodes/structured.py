@@ -7,8 +7,7 @@ loops inside: each gives a verdict, and the graph's edges decide where to go.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Coroutine
-from string import Template
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NamedTuple
 
 from langchain_core.messages import AIMessage, AnyMessage, HumanMessage, ToolMessage
@@ -19,7 +18,8 @@ from stanchion.context import current_place, run_context
 from stanchion.errors import ModelError, ModelRefused, UsageError
 from stanchion.guards import check, json_schema
 from stanchion.models.door import Request
-from stanchion.models.prompts import Prompt
+from stanchion.models.prompts import Prompt, refuse_strange_placeholders
+from stanchion.models.providers import loadable
 from stanchion.models.storable import storable
 from stanchion.nodes.state import WorkflowState
 from stanchion.text.lenient_json import Parsed, Unparseable, read_json
@@ -37,7 +37,7 @@ DECLINED = {"refusal", "content_filter", "safety", "prohibited_content", "blockl
 Node = RunnableLambda[WorkflowState, dict[str, Any]]
 
 
-def structured(prompt: Prompt, output: Any) -> Node:
+def structured(prompt: Prompt, output: Any, *, fallbacks: Sequence[str] = ()) -> Node:
     """Make a node that asks the model for a value of a type.
 
     Decides `accept`; `repair` where the answer failed; `fall_back` where there is none; `review` where the model
@@ -46,6 +46,8 @@ def structured(prompt: Prompt, output: Any) -> Node:
     Args:
         prompt: may use `$text` for the source and `$schema` for the JSON schema.
         output: a pydantic model, or `Annotated[model, validators...]`.
+        fallbacks: models, by their usual strings, to ask in order where the run's gives no answer; which one is next
+            depends on why (`stanchion.models.chain`). A run without a model asks none of them.
 
     Returns:
         a node that writes `candidates`, `conversation` and `verdict`.
@@ -53,23 +55,25 @@ def structured(prompt: Prompt, output: Any) -> Node:
     Raises:
         UsageError: the prompt never shows the document, or has placeholders that nothing fills; the output is no type.
     """
-    _refuse_strange_placeholders(prompt)
+    _check(prompt)
     schema = json_schema(output)
 
     async def node(state: WorkflowState) -> dict[str, Any]:
-        opening = prompt.opening(text=state["source"].text, schema=json.dumps(schema, ensure_ascii=False))
-        return await _ask(_Question(prompt, output, schema, "model"), opening, state)
+        pinned = run_context().pinned(prompt)
+        opening = pinned.opening(text=state["source"].text, schema=json.dumps(schema, ensure_ascii=False))
+        return await _ask(_Question(pinned, output, schema, "model", fallbacks), opening, state)
 
     return _with_synchronous_face(node)
 
 
-def repair(prompt: Prompt, output: Any, *, at_most: int = 1) -> Node:
+def repair(prompt: Prompt, output: Any, *, at_most: int = 1, fallbacks: Sequence[str] = ()) -> Node:
     """Make the node that asks again with the failures; decides as `structured` does, `repair` only `at_most` times.
 
     Args:
         prompt: the prompt whose answer failed.
         output: the same type.
-        at_most: how many repairs a run may have.
+        at_most: how many repairs a run may have; `loops.reasks` of the policy caps those of all its nodes together.
+        fallbacks: as for `structured`.
 
     Returns:
         a node that writes `candidates`, `conversation` and `verdict`.
@@ -77,13 +81,14 @@ def repair(prompt: Prompt, output: Any, *, at_most: int = 1) -> Node:
     Raises:
         UsageError: as for `structured`.
     """
-    _refuse_strange_placeholders(prompt)
+    _check(prompt)
     schema = json_schema(output)
 
     async def node(state: WorkflowState) -> dict[str, Any]:
+        pinned = run_context().pinned(prompt)
         conversation = list(state["conversation"])
-        again = prompt.asking_again(_told(state["verdict"].failures))
-        question = _Question(prompt, output, schema, "repair")
+        again = pinned.asking_again(_told(state["verdict"].failures))
+        question = _Question(pinned, output, schema, "repair", fallbacks)
         update = await _ask(question, [*conversation, *_reply(conversation, again)], state)
         repairs = sum(isinstance(message, AIMessage) for message in update.get("conversation", conversation)) - 1
         if update["verdict"].decision == "repair" and repairs >= at_most:
@@ -99,12 +104,14 @@ class _Question(NamedTuple):
     output: Any
     schema: dict[str, Any]
     rung: Rung
+    fallbacks: Sequence[str]
 
 
 async def _ask(question: _Question, messages: list[AnyMessage], state: WorkflowState) -> dict[str, Any]:
-    request = Request(question.prompt, messages, question.schema)
+    request = Request(question.prompt, messages, question.schema, again=question.rung == "repair")
+    fallbacks = [loadable(name) for name in question.fallbacks]
     try:
-        answer = await run_context().way().ask(request, current_place())
+        answer = await run_context().way().ask(request, current_place(), fallbacks=fallbacks)
     except ModelError as error:
         decision: Decision = "review" if isinstance(error, ModelRefused) else "fall_back"
         return {"verdict": Verdict(decision=decision, reason=str(error))}
@@ -202,15 +209,10 @@ def _reply(conversation: list[AnyMessage], text: str) -> list[AnyMessage]:
     return [ToolMessage(text, tool_call_id=call["id"] or "", status="error") for call in calls]
 
 
-def _refuse_strange_placeholders(prompt: Prompt) -> None:
+def _check(prompt: Prompt) -> None:
     if not isinstance(prompt, Prompt):
         raise UsageError(f"structured takes a Prompt, such as Prompt.read(file); not {type(prompt).__name__}.")
-    used = {*Template(prompt.system).get_identifiers(), *Template(prompt.user).get_identifiers()}
-    if "text" not in used or used - {"text", "schema"}:
-        raise UsageError(
-            f"The prompt {prompt.id} must hold $text, where the document goes, and may hold $schema; it holds "
-            f"{', '.join(f'${name}' for name in sorted(used)) or 'neither'}. A dollar sign itself is written $$."
-        )
+    refuse_strange_placeholders(prompt)
 
 
 def _with_synchronous_face(node: Callable[[WorkflowState], Coroutine[Any, Any, dict[str, Any]]]) -> Node:

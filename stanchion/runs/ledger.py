@@ -33,6 +33,10 @@ _RUNS = """
 """
 
 
+_RELEASED = """owner = NULL, claimed_at = NULL,
+    worked_ms = worked_ms + max(0, coalesce((julianday(:at) - julianday(claimed_at)) * 86400000.0, 0))"""
+"""What happens to a run that nobody works on any more: only time at work counts against its deadline."""
+
 _CAN_GO_ON = """
     (status IN ('queued', 'running') OR status = 'waiting' AND EXISTS (
         SELECT 1 FROM reviews WHERE run_id = runs.id AND status = 'answered' AND resumed_at IS NULL))
@@ -238,7 +242,7 @@ class Ledger:
             ended = "SELECT id FROM runs WHERE ended_at < :before"
             arguments = {"before": before.isoformat()}
             for table, column in [
-                *((name, "run_id") for name in CONTENT if name != "runs"),
+                *((name, "run_id") for name in (*CONTENT, "attempts") if name != "runs"),
                 *_checkpoint_tables(tables),
             ]:
                 tables.conn.execute(f"DELETE FROM {table} WHERE {column} IN ({ended})", arguments)
@@ -311,11 +315,33 @@ def claim(
     rows = list(tables.query(f"SELECT * FROM runs WHERE id = ? AND workflow = ? AND {_CAN_GO_ON}", [run_id, workflow]))
     if not rows or (rows[0]["owner"] is not None and not may_take_from(rows[0]["owner"])):
         return None
+    row = dict(rows[0])
+    if row["claimed_at"] is not None:  # its owner died at work, some time after what it wrote last
+        row["worked_ms"] += _ms_between(tables, row["claimed_at"], _last_sign(tables, run_id))
     tables.conn.execute(
-        "UPDATE runs SET owner = ?, status = 'running', started_at = coalesce(started_at, ?) WHERE id = ?",
-        [owner, at, run_id],
+        """UPDATE runs SET owner = ?, status = 'running', started_at = coalesce(started_at, ?), claimed_at = ?,
+           worked_ms = ? WHERE id = ?""",
+        [owner, at, at, row["worked_ms"], run_id],
     )
-    return dict(rows[0])
+    return row
+
+
+def _last_sign(tables: Tables, run_id: str) -> str | None:
+    """Return when a run's steps or calls last wrote something."""
+    (at,) = tables.conn.execute(
+        """SELECT max(at) FROM (
+             SELECT max(coalesce(ended_at, started_at)) AS at FROM steps WHERE run_id = :run
+             UNION ALL SELECT max(coalesce(ended_at, started_at)) FROM calls WHERE run_id = :run)""",
+        {"run": run_id},
+    ).fetchone()
+    return at if isinstance(at, str) else None
+
+
+def _ms_between(tables: Tables, start: str, end: str | None) -> float:
+    (ms,) = tables.conn.execute(
+        "SELECT (julianday(:end) - julianday(:start)) * 86400000.0", {"start": start, "end": end}
+    ).fetchone()
+    return max(0.0, ms or 0.0)
 
 
 def step_started(tables: Tables, run_id: str, task_id: str, node: str, state: str, at: str) -> None:
@@ -385,18 +411,9 @@ def finish(tables: Tables, run_id: str, owner: str, outcome: Outcome, at: str) -
         at: the present time.
     """
     done = tables.conn.execute(
-        """UPDATE runs SET status = 'done', outcome = ?, reason = ?, rung = ?, confidence = ?, output = ?,
-           ended_at = ?, owner = NULL WHERE id = ? AND owner = ? AND outcome IS NULL""",
-        [
-            outcome.kind,
-            outcome.reason,
-            outcome.rung,
-            outcome.confidence,
-            _plain(outcome.output),
-            at,
-            run_id,
-            owner,
-        ],
+        f"""UPDATE runs SET status = 'done', outcome = :kind, reason = :reason, rung = :rung, confidence = :confidence,
+            output = :output, ended_at = :at, {_RELEASED} WHERE id = :run AND owner = :owner AND outcome IS NULL""",
+        {**outcome.model_dump(), "output": _plain(outcome.output), "at": at, "run": run_id, "owner": owner},
     )
     tables.conn.execute("UPDATE reviews SET resumed_at = ? WHERE run_id = ? AND resumed_at IS NULL", [at, run_id])
     return bool(done.rowcount)
@@ -429,9 +446,9 @@ def wait_for_person(
         [at, run_id, *(review["interrupt_id"] for review in reviews)],
     )
     tables.conn.execute(
-        """UPDATE runs SET status = 'waiting', owner = NULL, reason = ?, rung = ?, confidence = ?, output = ?
-           WHERE id = ? AND owner = ?""",
-        [proposal.reason, proposal.rung, proposal.confidence, _plain(proposal.output), run_id, owner],
+        f"""UPDATE runs SET status = 'waiting', reason = :reason, rung = :rung, confidence = :confidence,
+            output = :output, {_RELEASED} WHERE id = :run AND owner = :owner""",
+        {**proposal.model_dump(), "output": _plain(proposal.output), "at": at, "run": run_id, "owner": owner},
     )
 
 

@@ -24,12 +24,30 @@ from pydantic import TypeAdapter, ValidationError
 
 from stanchion.clock import Clock, Ids, SystemClock, new_id
 from stanchion.context import RunContext
-from stanchion.errors import InvalidAnswer, ModelNotLoadable, ReviewClosed, StanchionError, StoreError, UsageError
+from stanchion.errors import (
+    InvalidAnswer,
+    LoopLimit,
+    ModelError,
+    ModelNotLoadable,
+    ReviewClosed,
+    StanchionError,
+    StepOutOfTime,
+    StoreError,
+    ThreadsBusy,
+    UsageError,
+)
 from stanchion.guards import bare_model
+from stanchion.guards.limits.deadline import Deadline, in_words
+from stanchion.guards.limits.gate import Gate
+from stanchion.guards.limits.policy_files import policy_in_force
 from stanchion.models.door import Door
+from stanchion.models.estimates import refuse_unaffordable
+from stanchion.models.flights import Flights
+from stanchion.models.pinned import PinnedPrompts, as_version
 from stanchion.models.providers import Model, load_model
 from stanchion.models.recorded import answers_on_record
 from stanchion.runs import ledger
+from stanchion.runs.bounds import Bounds, bounded
 from stanchion.runs.checkpoints import open_checkpoints
 from stanchion.runs.inputs import Input, checkpointable
 from stanchion.runs.ledger import Ledger, as_json
@@ -39,13 +57,14 @@ from stanchion.settings import read_settings
 from stanchion.store import Database, Owner
 from stanchion.store.calls import Journal
 from stanchion.store.owners import is_alive
+from stanchion.store.prompts import check_label, pin
 from stanchion.verdict import Outcome
 from stanchion.workflow import Workflow, load_workflow
 
 if TYPE_CHECKING:
     from langchain_core.language_models.chat_models import BaseChatModel
+    from sqlite_utils import Database as Tables
 
-MOST_STEPS = 50  # per run and resume; LangGraph's own limit lets a loop run 10,007 steps
 AN_OBJECT = " (object)"  # stands behind the name of a model that was given as an object
 STRICT_RESUME = "__pregel_strict_resume"  # private in LangGraph 1.2: an answer never falls to the next question
 
@@ -59,6 +78,8 @@ class Runner:
         model: the model's usual string or a LangChain chat model. By default, new runs use `STANCHION_MODEL`, else
             `none`, and runs that go on use the model they were made with.
         concurrency: how many runs are worked on at a time.
+        tenant: on whose behalf new runs are made, for caps on money.
+        prompts: the label, `production` or `candidate`, whose versions of the workflow's prompts new runs start with.
         context: what your own nodes reach at run time, such as clients and keys: an instance of a subclass of
             `RunContext`; the runner fills in the fields that it knows. Never stored.
         clock: where times come from.
@@ -68,7 +89,7 @@ class Runner:
     Raises:
         WorkflowError: there is no such workflow.
         StoreError: the database cannot be used.
-        UsageError: an argument cannot be used.
+        UsageError: an argument, or the policy in force, cannot be used.
     """
 
     def __init__(
@@ -78,6 +99,8 @@ class Runner:
         db: Path | str | None = None,
         model: str | BaseChatModel | None = None,
         concurrency: int = 8,
+        tenant: str = "",
+        prompts: str = "production",
         context: RunContext | None = None,
         clock: Clock | None = None,
         ids: Ids = new_id,
@@ -85,13 +108,19 @@ class Runner:
     ) -> None:
         if concurrency < 1:
             raise UsageError(f"The concurrency must be at least 1; it is {concurrency}.")
+        check_label(prompts)
         settings = read_settings()
         self._model = model
+        self._label = prompts
         self.workflow = load_workflow(workflow) if isinstance(workflow, str) else workflow
         self._model_of_new_runs = model if model is not None else settings.model
         self._path = Path(db or settings.db)
         self._synchronous = settings.synchronous
         self._concurrency = concurrency
+        self._tenant = tenant
+        nodes = self.workflow.graph.nodes.keys()
+        self._in_force = policy_in_force(self.workflow.policy, self.workflow.name, nodes=nodes)
+        self.policy = self._in_force.policy
         self._own_context = context or RunContext()
         self._clock = clock or SystemClock()
         self._ids = ids
@@ -104,8 +133,10 @@ class Runner:
 
         Raises:
             StoreError: it cannot be used.
+            UsageError: the model cannot be used, or no call to it could ever be paid under the policy.
         """
-        load_model(self._model_of_new_runs)  # one that cannot be used is refused before anything is accepted
+        model = load_model(self._model_of_new_runs)  # what cannot be used is refused before anything is accepted
+        refuse_unaffordable(self.policy, model, self.workflow.prompts, self._in_force.origins)
         try:
             await self._open()
         except BaseException as error:
@@ -121,10 +152,13 @@ class Runner:
         self.ledger = Ledger(self._database)
         self._journal = Journal(self._database)
         saver = await self._stack.enter_async_context(open_checkpoints(self._database, self.workflow.graph))
-        self._graph = self.workflow.graph.copy(update={"checkpointer": saver})
+        self._graph = bounded(self.workflow.graph).copy(update={"checkpointer": saver})
         self._saver = saver
         self._owner = Owner(self._database.path, self._ids())
         self._stack.callback(self._owner.release)
+        self._gate = Gate(self._database, self._clock, owner=self._owner.name, is_alive=self._lives)
+        self._flights = Flights()
+        await self._gate.settle_dead()
 
     async def __aexit__(self, *_: object) -> None:
         """Write what is queued and close the database."""
@@ -154,7 +188,7 @@ class Runner:
         """
         remaining, run_ids = iter(inputs), []
         while rows := [self._row(item) for item in islice(remaining, ledger.QUEUE_BATCH)]:
-            await self._database.write(partial(ledger.queue_runs, rows=rows))
+            await self._database.write(partial(self._queue, rows=rows))
             run_ids += [row["id"] for row in rows]
             for row in rows:
                 self._observe("queued", row["id"])
@@ -294,8 +328,12 @@ class Runner:
             await self._settle(run_id, await self._run_graph(row, recorder))
         except (StoreError, ModelNotLoadable):
             raise  # nothing is wrong with the run: it goes on once the database or the model can be used
+        except (ModelError, StepOutOfTime, LoopLimit, ThreadsBusy) as limit:  # a limit said no, and no node took it
+            await self._finish(run_id, Outcome(kind="refused", reason=str(limit)))
         except GraphRecursionError:
-            await self._finish(run_id, Outcome(kind="failed", reason=f"Stopped after {MOST_STEPS} steps: a loop?"))
+            steps = self.policy.loops.steps
+            reason = f"Stopped after {steps} steps (loops.steps in the policy): a loop?"
+            await self._finish(run_id, Outcome(kind="refused", reason=reason))
         except Exception as error:
             if isinstance(error, sqlite3.Error) and not _raised_in_node(error):
                 raise StoreError(f"The database {self._path} failed: {error}.") from error
@@ -307,22 +345,26 @@ class Runner:
         await recorder.written()
 
     def _may_take_from(self, owner: str) -> bool:
-        return owner == self._owner.name or not is_alive(self._database.path, owner)
+        return owner == self._owner.name or not self._lives(owner)
+
+    def _lives(self, owner: str) -> bool:
+        return is_alive(self._database.path, owner)
 
     async def _run_graph(self, row: dict[str, Any], recorder: StepRecorder) -> StateSnapshot:
         run_id = row["id"]
         config: Any = {
             "configurable": {"thread_id": run_id, STRICT_RESUME: True},
-            "recursion_limit": MOST_STEPS,
+            "recursion_limit": self.policy.loops.steps,
             "run_name": self.workflow.name,
         }
         context = self._context(row)
         given = await self._next_input(row, config, recorder)
         try:
-            async for event in self._graph.astream(
-                given, config, context=context, stream_mode="tasks", durability="sync"
-            ):
-                recorder.record(event)
+            with Bounds(self.policy, deadline=context.deadline, clock=self._clock):
+                async for event in self._graph.astream(
+                    given, config, context=context, stream_mode="tasks", durability="sync"
+                ):
+                    recorder.record(event)
         except Exception as error:
             recorder.fail(error)
             raise
@@ -380,6 +422,11 @@ class Runner:
 
     # --- What a run starts with  ---
 
+    def _queue(self, tables: Tables, rows: Sequence[dict[str, Any]]) -> None:
+        own = [as_version(prompt) for prompt in self.workflow.prompts]
+        pins = json.dumps(pin(tables, own, self._label, self._now()))
+        ledger.queue_runs(tables, [{**row, "prompts": pins} for row in rows])
+
     def _row(self, item: Input) -> dict[str, Any]:
         name = load_model(self._model_of_new_runs).name
         made_from = "" if isinstance(self._model_of_new_runs, str) else AN_OBJECT
@@ -389,10 +436,8 @@ class Runner:
             "workflow": self.workflow.name,
             "reference": self.workflow.reference or self.workflow.name,
             "version": self.workflow.version,
+            "tenant": self._tenant,
             "model": name + made_from,
-            "prompts": json.dumps(
-                {prompt.id: {"version": prompt.version, "hash": prompt.hash} for prompt in self.workflow.prompts}
-            ),
             "input_id": item.id,
             "input": json.dumps(item.document),
             "recorded": json.dumps(recorded) if name.startswith("recorded:") else None,
@@ -406,12 +451,33 @@ class Runner:
         door = Door(
             model,
             self._journal,
+            policy=self.policy,
+            gate=self._gate,
+            flights=self._flights,
+            workflow=self.workflow.name,
+            tenant=row["tenant"],
             clock=self._clock,
             ids=self._ids,
             observe=lambda event: self._observe(event, run_id),
         )
         made = datetime.fromisoformat(row["created_at"])
-        return replace(self._own_context, model=model.name, today=made.date(), run_id=run_id, door=door)
+        prompts = PinnedPrompts(self._database, run_id, json.loads(row["prompts"] or "{}"), self.workflow.prompts)
+        return replace(
+            self._own_context,
+            model=model.name,
+            today=made.date(),
+            run_id=run_id,
+            tenant=row["tenant"],
+            policy=self.policy,
+            deadline=self._deadline(row),
+            door=door,
+            prompts=prompts,
+        )
+
+    def _deadline(self, row: dict[str, Any]) -> Deadline:
+        whole = self.policy.time.run.total_seconds()
+        left = whole - row["worked_ms"] / 1000
+        return Deadline(self._clock.monotonic() + left, f"The {in_words(whole)} of the run")
 
     def _model_of(self, row: dict[str, Any]) -> Model:
         """Return the model given to the runner, else the one that the run was made with."""

@@ -1,7 +1,12 @@
-"""The journal of paid calls: what was started, what was answered, so that no kept answer is ever paid for twice."""
+"""The journal of paid calls: what was started, what was answered, so that no kept answer is ever paid for twice.
+
+What is written here is written inside the transaction that reserves or settles a call's money, so it costs no commit.
+"""
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from stanchion.store.database import Database
@@ -24,14 +29,14 @@ class CallKey(NamedTuple):
 
 
 class Journal:
-    """Reads and writes the `calls` table.
+    """Reads the `calls` table.
 
     Args:
         database: where it stands.
     """
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self.database = database
 
     def answered(self, key: CallKey) -> dict[str, Any] | None:
         """Return the row of an answer already kept for this very call, or None.
@@ -39,36 +44,43 @@ class Journal:
         Args:
             key: which call.
         """
-        rows = self._database.read(
+        rows = self.database.read(
             "SELECT * FROM calls WHERE run_id = ? AND task_id = ? AND key = ? AND status = 'answered'",
             (key.run_id, key.task_id, key.content),
         )
         return rows[0] if rows else None
 
-    async def started(self, call_id: str, key: CallKey, row: dict[str, Any]) -> None:
-        """Record that a call is about to be made; without an end it counts as unknown.
 
-        Args:
-            call_id: unique.
-            key: which call.
-            row: further columns of `calls`.
-        """
-        whole = {
-            "id": call_id,
-            "run_id": key.run_id,
-            "task_id": key.task_id,
-            "node": key.node,
-            "key": key.content,
-            "status": "started",
-            **row,
-        }
-        await self._database.write(lambda tables: tables.table("calls").insert(whole))
+def add_call(connection: sqlite3.Connection, call_id: str, key: CallKey, row: Mapping[str, Any]) -> None:
+    """Record a call; one that is about to be made and is never ended counts as unknown.
 
-    async def ended(self, call_id: str, row: dict[str, Any]) -> None:
-        """Record how a call ended; returns once that is on disk.
+    Args:
+        connection: inside a transaction.
+        call_id: unique.
+        key: which call.
+        row: further columns of `calls`; ours, not a user's.
+    """
+    whole = {
+        "id": call_id,
+        "run_id": key.run_id,
+        "task_id": key.task_id,
+        "node": key.node,
+        "key": key.content,
+        "status": "started",
+        **row,
+    }
+    columns = ", ".join(whole)
+    marks = ", ".join(f":{name}" for name in whole)
+    connection.execute(f"INSERT INTO calls ({columns}) VALUES ({marks})", whole)  # noqa: S608
 
-        Args:
-            call_id: as given to `started`.
-            row: status, answer or error, tokens, money and times.
-        """
-        await self._database.write(lambda tables: tables.table("calls").update(call_id, row))
+
+def end_call(connection: sqlite3.Connection, call_id: str, row: Mapping[str, Any]) -> None:
+    """Record how a call ended.
+
+    Args:
+        connection: inside a transaction.
+        call_id: as given to `add_call`.
+        row: status, answer or error, tokens, money and times.
+    """
+    changes = ", ".join(f"{name} = :{name}" for name in row)
+    connection.execute(f"UPDATE calls SET {changes} WHERE id = :id", {**row, "id": call_id})  # noqa: S608

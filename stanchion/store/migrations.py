@@ -70,6 +70,8 @@ def _migrations() -> Migrations:
 
     migrations = Migrations("stanchion")
     migrations()(m001_ledger)
+    migrations()(m002_prompts)
+    migrations()(m003_limits)
     return migrations
 
 
@@ -183,3 +185,90 @@ def m001_ledger(db: Tables) -> None:
     )
     db.table("reviews").create_index(["run_id", "interrupt_id"], unique=True)
     db.table("reviews").create_index(["status", "asked_at"])
+
+
+def m002_prompts(db: Tables) -> None:
+    """Create what runs pin: every wording of a prompt that a run started with, and where the labels point."""
+    db.table("prompts").create(
+        {
+            "id": str,
+            "hash": str,
+            "version": str,
+            "body": str,  # JSON: the texts
+            "added_at": str,
+            "added_by": str,  # who added it by hand; NULL: it came with a run, from the workflow's code
+        },
+        pk=("id", "hash"),
+        not_null={"version", "body", "added_at"},
+    )
+    db.table("prompt_labels").create(
+        {
+            "seq": int,
+            "prompt": str,
+            "label": str,
+            "hash": str,  # NULL: the label follows the workflow's file, as before it was ever moved
+            "back_to": int,  # the move that a rollback returns to; NULL: the time before the first
+            "moved_at": str,
+            "moved_by": str,
+            "reason": str,
+        },
+        pk="seq",
+        not_null={"prompt", "label", "moved_at", "moved_by", "reason"},
+    )
+    db.table("prompt_labels").create_index(["prompt", "label", "seq"])
+
+
+LIMITS = (
+    # one row per request sent; what it may cost is reserved while it is under way. Money in billionths of a US dollar.
+    """CREATE TABLE attempts (
+        call_id TEXT NOT NULL, number INTEGER NOT NULL, run_id TEXT NOT NULL, task_id TEXT NOT NULL,
+        workflow TEXT NOT NULL, tenant TEXT NOT NULL, model TEXT NOT NULL, owner TEXT NOT NULL, day TEXT NOT NULL,
+        status TEXT NOT NULL, -- started | answered | failed | late (after its deadline) | unknown (its process died)
+        kind TEXT, -- of the failure
+        probe INTEGER NOT NULL, tokens INTEGER NOT NULL, cost INTEGER NOT NULL,
+        started_at TEXT NOT NULL, ended_at TEXT, ms REAL,
+        PRIMARY KEY (call_id, number))""",
+    "CREATE INDEX attempts_of_run ON attempts (run_id, task_id)",
+    "CREATE INDEX attempts_under_way ON attempts (model, owner) WHERE status = 'started'",
+    # what was asked of a model in five seconds: failures open breakers, calls earn retries
+    """CREATE TABLE traffic (
+        model TEXT NOT NULL, slot INTEGER NOT NULL, calls INTEGER NOT NULL DEFAULT 0,
+        retries INTEGER NOT NULL DEFAULT 0, ended INTEGER NOT NULL DEFAULT 0, failures INTEGER NOT NULL DEFAULT 0,
+        slow INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (model, slot)) WITHOUT ROWID""",
+    """CREATE TABLE breakers (
+        model TEXT PRIMARY KEY, state TEXT NOT NULL, -- closed | open | half_open
+        until REAL NOT NULL DEFAULT 0, open_for REAL NOT NULL DEFAULT 0, successes INTEGER NOT NULL DEFAULT 0,
+        forced TEXT, -- open | closed, by an operator
+        forced_by TEXT, reason TEXT NOT NULL DEFAULT '', changed_at TEXT NOT NULL)""",
+    """CREATE TABLE breaker_events (
+        model TEXT NOT NULL, at TEXT NOT NULL, what TEXT NOT NULL, by TEXT, reason TEXT NOT NULL)""",
+    # when the next request may go, by the generic cell rate algorithm
+    """CREATE TABLE pacing (
+        model TEXT PRIMARY KEY, requests_due REAL NOT NULL DEFAULT 0, tokens_due REAL NOT NULL DEFAULT 0)
+        WITHOUT ROWID""",
+    """CREATE TABLE spending (
+        day TEXT NOT NULL, workflow TEXT NOT NULL, tenant TEXT NOT NULL, reserved INTEGER NOT NULL DEFAULT 0,
+        spent INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (day, workflow, tenant)) WITHOUT ROWID""",
+)
+"""What all processes on a database share about calls; also made in memory, where there is no database."""
+
+
+def m003_limits(db: Tables) -> None:
+    """Create what limits on calls are counted in, and what runs say of their time, tenant and calls."""
+    for statement in LIMITS:
+        db.conn.execute(statement)
+    for column in (
+        "tenant TEXT NOT NULL DEFAULT ''",
+        "worked_ms REAL NOT NULL DEFAULT 0",  # in all; waiting for people is none of it
+        "claimed_at TEXT",
+    ):
+        db.conn.execute(f"ALTER TABLE runs ADD COLUMN {column}")
+    for column in (
+        "attempts INTEGER NOT NULL DEFAULT 1",  # requests sent
+        "kind TEXT",  # of the failure
+        "reask INTEGER NOT NULL DEFAULT 0",  # guards said no to the answer before
+        "shared_with TEXT",  # the call whose request answered this one too
+        "warning TEXT",  # such as a budget that is nearly spent
+        "model_version TEXT",  # what the provider says answered
+    ):
+        db.conn.execute(f"ALTER TABLE calls ADD COLUMN {column}")

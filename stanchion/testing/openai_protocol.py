@@ -59,7 +59,7 @@ def completion(reply: Reply, body: Mapping[str, Any], number: int) -> dict[str, 
     if reply.tool_calls:
         message["tool_calls"] = _tool_calls(reply)
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _finish_reason(reply)}
-    return _envelope("chat.completion", body, number) | {"choices": [choice], "usage": _usage(reply, body)}
+    return _envelope("chat.completion", body, number) | {"choices": [choice], "usage": usage(reply, body)}
 
 
 def events(reply: Reply, body: Mapping[str, Any], number: int) -> Iterator[bytes]:
@@ -85,8 +85,25 @@ def events(reply: Reply, body: Mapping[str, Any], number: int) -> Iterator[bytes
         yield event({"tool_calls": [{"index": index, **call}]})
     yield event({}, _finish_reason(reply))
     if (body.get("stream_options") or {}).get("include_usage"):
-        yield _event(envelope | {"choices": [], "usage": _usage(reply, body)})
+        yield _event(envelope | {"choices": [], "usage": usage(reply, body)})
     yield b"data: [DONE]\n\n"
+
+
+def usage(reply: Reply, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Count what a reply is billed for: about four characters to a token, unless the script knows better.
+
+    Args:
+        reply: what the model says.
+        body: the request's body.
+    """
+    said = reply.text or reply.refusal or json.dumps(_tool_calls(reply))
+    counts = {"prompt_tokens": len(json.dumps(body["messages"])) // 4, "completion_tokens": len(said) // 4}
+    counts |= reply.usage or {}
+    details = {
+        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
+    }
+    return {**counts, "total_tokens": counts["prompt_tokens"] + counts["completion_tokens"], **details}
 
 
 def models() -> dict[str, Any]:
@@ -133,18 +150,6 @@ def _tool_calls(reply: Reply) -> list[dict[str, Any]]:
         }
         for index, call in enumerate(reply.tool_calls or ())
     ]
-
-
-def _usage(reply: Reply, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Count about four characters to a token, unless the script knows better."""
-    said = reply.text or reply.refusal or json.dumps(_tool_calls(reply))
-    usage = {"prompt_tokens": len(json.dumps(body["messages"])) // 4, "completion_tokens": len(said) // 4}
-    usage |= reply.usage or {}
-    details = {
-        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
-        "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
-    }
-    return {**usage, "total_tokens": usage["prompt_tokens"] + usage["completion_tokens"], **details}
 
 
 def _not_strict(schema: Any) -> str | None:

@@ -7,20 +7,23 @@ for tests in other processes, `python -m stanchion.testing.openai_server --answe
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import json
+import math
 import os
-import socket
-import socketserver
 import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from http.server import BaseHTTPRequestHandler
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
+from stanchion.clock import Clock
 from stanchion.errors import UsageError
-from stanchion.testing.openai_protocol import complaint, completion, events, models
+from stanchion.testing._http import Connection, HttpRequest, Listener
+from stanchion.testing.faults import FaultPlan, PlanAtWork
+from stanchion.testing.openai_protocol import complaint, completion, events, models, usage
 from stanchion.testing.replies import Reply, Request, error_body
 
 Replies = Iterable[Reply | str]
@@ -32,46 +35,73 @@ Answers = Replies | Callable[[dict[str, Any]], Reply | str] | Mapping[str, Reply
 _SECRET_HEADERS = {"authorization", "api-key", "x-api-key", "cookie"}
 
 
-class OpenAIServer:
-    """An OpenAI-protocol server on 127.0.0.1, running in threads of its own while its `with` block lasts.
+_THREADS = 64  # for scripts that are functions, which may block
+
+
+class Usage(NamedTuple):
+    """Tokens that were billed.
 
     Args:
-        answers: replies in order, whoever asks; or a function of the request's JSON body; or a mapping from a part of
-            the last user message to its reply (given every time) or replies (in order). The first part in the
-            mapping's order that occurs counts. A request that the script has no reply to gets an error 500.
+        input_tokens: read.
+        output_tokens: written.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+class OpenAIServer:
+    """An OpenAI-protocol server on 127.0.0.1, running in a thread of its own while its `with` block lasts.
+
+    Args:
+        answers: replies in order, whoever asks; or a function of the request's JSON body, called in one of 64 threads;
+            or a mapping from a part of the last user message to its reply (given every time) or replies (in order).
+            The first part in the mapping's order that occurs counts. A request that the script has no reply to gets
+            an error 500.
         port: the port to listen on; 0 takes a free one.
         log: a file to which each request is appended as a line of JSON, and synced, before it is answered; see
             `read_log`.
+        faults: what goes wrong with which requests; nothing but what the answers say, if None.
+        clock: for the outages of `faults`; replies are delayed in real time.
 
     Raises:
         UsageError: if `answers` is a single text.
     """
 
-    def __init__(self, answers: Answers, *, port: int = 0, log: Path | None = None) -> None:
+    def __init__(
+        self,
+        answers: Answers,
+        *,
+        port: int = 0,
+        log: Path | None = None,
+        faults: FaultPlan | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         self._script = _script(answers)
+        self._threads = ThreadPoolExecutor(_THREADS) if callable(answers) else None
         self._port = port
         self._log_path = log
         self._log: IO[bytes] | None = None
-        self._listener: _Listener | None = None
+        self._faults = PlanAtWork(faults, clock)
+        self._listener: Listener | None = None
         self._requests: list[Request] = []
+        self._usage = Usage()
         self._arrived = threading.Condition()
-        self._open_gate = threading.Event()
+        self._open_gate = asyncio.Event()
         self._open_gate.set()
-        self._closing = threading.Event()
 
     def __enter__(self) -> OpenAIServer:
         if self._log_path:
             self._log = self._log_path.open("ab")
-        self._listener = _Listener(self, self._port)
-        threading.Thread(target=self._listener.serve_forever, args=(0.01,), daemon=True).start()
+        self._listener = Listener(self._port, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop at once: held replies are let go and open connections are shut."""
+        """Stop at once: open connections are shut, and what they wait for does not come."""
         assert self._listener  # noqa: S101 - __enter__ made it
-        self._closing.set()
-        self._open_gate.set()
         self._listener.stop()
+        if self._threads:
+            self._threads.shutdown(wait=False, cancel_futures=True)
         if self._log:
             self._log.close()
 
@@ -84,7 +114,7 @@ class OpenAIServer:
         """
         if self._listener is None:
             raise UsageError("OpenAIServer has no address yet: use it as `with OpenAIServer(...) as server:`")
-        return f"http://127.0.0.1:{self._listener.server_address[1]}/v1"
+        return f"http://127.0.0.1:{self._listener.port}/v1"
 
     @property
     def requests(self) -> list[Request]:
@@ -95,15 +125,35 @@ class OpenAIServer:
     @property
     def count(self) -> int:
         """How many requests for chat completions came so far."""
-        return len(self.requests)
+        with self._arrived:
+            return len(self._requests)
+
+    @property
+    def faults(self) -> dict[str, int]:
+        """How many requests were struck so far, by the name of the fault."""
+        return self._faults.struck
+
+    @property
+    def usage(self) -> Usage:
+        """The tokens of all completions so far, as a provider bills them: those too whose client did not wait.
+
+        A completion counts from the moment that its request is read, before any delay.
+        """
+        return self._usage
 
     def hold(self) -> None:
         """Keep every reply back until `release`."""
-        self._open_gate.clear()
+        self._on_loop(self._open_gate.clear)
 
     def release(self) -> None:
         """Let go of the replies that were held, and hold no more."""
-        self._open_gate.set()
+        self._on_loop(self._open_gate.set)
+
+    def _on_loop(self, callback: Callable[[], None]) -> None:
+        if self._listener:
+            self._listener.call(callback)
+        else:
+            callback()
 
     def wait_for(self, count: int, timeout: float = 10.0) -> bool:
         """Wait until so many requests have come.
@@ -118,17 +168,49 @@ class OpenAIServer:
         with self._arrived:
             return self._arrived.wait_for(lambda: len(self._requests) >= count, timeout)
 
-    def _reply_to(self, request: Request) -> tuple[int, Reply]:
-        """Record a request, find its reply, and wait for as long as the reply is held or delayed."""
-        number = self._record(request)
+    async def _handle(self, request: HttpRequest, connection: Connection) -> None:
+        if request.method == "POST" and request.path == "/v1/chat/completions":
+            await self._complete(request, connection)
+        elif request.method == "GET" and request.path == "/v1/models":
+            await _send(connection, Reply(body=models()))
+        else:
+            reason = error_body(f"Invalid URL ({request.method} {request.path})")
+            await _send(connection, Reply(status=404, body=reason))
+
+    async def _complete(self, http: HttpRequest, connection: Connection) -> None:
         try:
-            reply = self._script(request)
+            body = json.loads(http.body)
+        except (ValueError, RecursionError):
+            body = None
+        if reason := complaint(body):
+            await _send(connection, Reply(status=400, body=reason))
+            return
+        request = Request(body, _redacted(http.headers))
+        number = self._record(request)
+        reply = await self._reply_to(request)
+        if _is_billed(reply):
+            counts = usage(reply, body)
+            read, written = self._usage
+            self._usage = Usage(read + counts["prompt_tokens"], written + counts["completion_tokens"])
+        await self._open_gate.wait()
+        await _deliver(connection, reply, body, number)
+
+    async def _reply_to(self, request: Request) -> Reply:
+        """Ask the script, and let the fault have its way that strikes this request."""
+        fault = self._faults.next()
+        if fault and fault.instead:
+            return fault.instead
+        try:
+            reply = await self._ask_script(request)
         except Exception as error:  # whatever a test's function raises must reach its client
             reply = _failure(f"the script raised {type(error).__name__}: {error}")
         reply = Reply(reply) if isinstance(reply, str) else reply
-        self._open_gate.wait()
-        self._closing.wait(reply.delay)
-        return number, reply
+        return fault.spoil(reply, request.body) if fault else reply
+
+    async def _ask_script(self, request: Request) -> Reply | str:
+        if self._threads is None:
+            return self._script(request)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._script, request)
 
     def _record(self, request: Request) -> int:
         with self._arrived:
@@ -150,101 +232,61 @@ def read_log(path: Path) -> list[Request]:
     return [Request(**json.loads(line)) for line in path.read_bytes().splitlines()]
 
 
-class _Listener(socketserver.ThreadingTCPServer):
-    """The listening socket, and the connections that must be shut with it lest a client's pool keeps using them."""
-
-    daemon_threads = True
-    request_queue_size = 256
-    allow_reuse_address = True
-
-    def __init__(self, server: OpenAIServer, port: int) -> None:
-        self.owner = server
-        self._connections: set[socket.socket] = set()
-        super().__init__(("127.0.0.1", port), _Handler)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self._connections.add(request)
-        super().process_request(request, client_address)
-
-    def close_request(self, request: Any) -> None:
-        self._connections.discard(request)
-        super().close_request(request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exception(), ConnectionError):  # a client that went away is nobody's fault
-            super().handle_error(request, client_address)
-
-    def stop(self) -> None:
-        self.shutdown()
-        for connection in list(self._connections):
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        self.server_close()
+def _redacted(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: "***" if name in _SECRET_HEADERS else value for name, value in headers.items()}
 
 
-class _Handler(BaseHTTPRequestHandler):
-    server: _Listener
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    wbufsize = -1  # headers and body leave together
+def _is_billed(reply: Reply) -> bool:
+    return reply.status == 200 and reply.body is None and not reply.reset and reply.delay < math.inf
 
-    def do_GET(self) -> None:
-        if self.path == "/v1/models":
-            self._send(Reply(body=models()))
-        else:
-            self._send(self._unknown())
 
-    def do_POST(self) -> None:
-        raw = self.rfile.read(int(self.headers.get("content-length", 0)))
-        if self.path != "/v1/chat/completions":
-            self._send(self._unknown())
-            return
-        try:
-            body = json.loads(raw)
-        except ValueError:
-            body = None
-        if reason := complaint(body):
-            self._send(Reply(status=400, body=reason))
-            return
-        number, reply = self.server.owner._reply_to(Request(body, self._redacted_headers()))
+async def _deliver(connection: Connection, reply: Reply, body: Mapping[str, Any], number: int) -> None:
+    """Send a reply in its time and in the shape that was asked for, or do what it says instead."""
+    if reply.reset:
+        connection.reset()
+    elif reply.delay == math.inf:
+        await connection.fall_silent()
+    else:
+        await asyncio.sleep(reply.delay)
         if reply.status == 200 and reply.body is None and body.get("stream"):
-            self._stream(reply, list(events(reply, body, number)))
-        elif reply.body is None:
-            self._send(reply, completion(reply, body, number))
+            await _stream(connection, reply, list(events(reply, body, number)))
         else:
-            self._send(reply)
+            await _send(connection, reply, completion(reply, body, number) if reply.body is None else None)
 
-    def log_message(self, *_: Any) -> None:
-        """Say nothing on standard error; `requests` and the log have it all."""
 
-    def _redacted_headers(self) -> dict[str, str]:
-        pairs = ((name.lower(), value) for name, value in self.headers.items())
-        return {name: "***" if name in _SECRET_HEADERS else value for name, value in pairs}
+async def _send(connection: Connection, reply: Reply, body: Mapping[str, Any] | None = None) -> None:
+    content = reply.body if body is None else body
+    raw = content.encode() if isinstance(content, str) else content
+    raw = raw if isinstance(raw, bytes) else json.dumps(raw).encode()
+    head = _head(connection, reply, {"content-type": "application/json", "content-length": str(len(raw))})
+    breaks = reply.cut or reply.stall
+    await connection.send(head + (raw[: len(raw) // 2] if breaks else raw))
+    if breaks:
+        await _break(connection, reply)
 
-    def _unknown(self) -> Reply:
-        return Reply(status=404, body=error_body(f"Invalid URL ({self.command} {self.path})"))
 
-    def _send(self, reply: Reply, body: str | bytes | Mapping[str, Any] | None = None) -> None:
-        body = reply.body if body is None else body
-        raw = body if isinstance(body, bytes) else body.encode() if isinstance(body, str) else json.dumps(body).encode()
-        self._send_headers(reply, {"content-type": "application/json", "content-length": str(len(raw))})
-        self.wfile.write(raw[: len(raw) // 2] if reply.cut else raw)
-        self.close_connection = self.close_connection or reply.cut
+async def _stream(connection: Connection, reply: Reply, stream: list[bytes]) -> None:
+    head = _head(connection, reply, {"content-type": "text/event-stream", "transfer-encoding": "chunked"})
+    breaks = reply.cut or reply.stall
+    await connection.send(head)
+    for event in stream[: len(stream) // 2] if breaks else stream:
+        await connection.send(b"%x\r\n%b\r\n" % (len(event), event))
+    if breaks:
+        await _break(connection, reply)
+    else:
+        await connection.send(b"0\r\n\r\n")
 
-    def _stream(self, reply: Reply, stream: list[bytes]) -> None:
-        self._send_headers(reply, {"content-type": "text/event-stream", "transfer-encoding": "chunked"})
-        for event in stream[: len(stream) // 2] if reply.cut else stream:
-            self.wfile.write(b"%x\r\n%b\r\n" % (len(event), event))
-            self.wfile.flush()
-        if not reply.cut:
-            self.wfile.write(b"0\r\n\r\n")
-        self.close_connection = self.close_connection or reply.cut
 
-    def _send_headers(self, reply: Reply, headers: dict[str, str]) -> None:
-        self.send_response(reply.status)
-        for name, value in (headers | {name.lower(): value for name, value in reply.headers.items()}).items():
-            self.send_header(name, value)
-        self.end_headers()
+async def _break(connection: Connection, reply: Reply) -> None:
+    if reply.stall:
+        await connection.fall_silent()
+    else:
+        connection.end()
+
+
+def _head(connection: Connection, reply: Reply, headers: dict[str, str]) -> bytes:
+    own = {name.lower(): value for name, value in reply.headers.items()}
+    return connection.start(reply.status, headers | own)
 
 
 def _script(answers: Answers) -> Callable[[Request], Reply | str]:

@@ -38,12 +38,14 @@ class Reply:
         status: the HTTP status; with another than 200, `body` is what counts.
         headers: HTTP headers to add.
         body: sent as it is instead of a chat completion; a mapping is sent as JSON.
-        delay: seconds to wait before replying; closing the server cuts it short.
+        delay: seconds to wait before replying; `math.inf` never replies. Closing the server cuts it short.
         finish_reason: why the model stopped: `stop`, `length` or `content_filter`.
         refusal: the model's refusal, in its own field as OpenAI sends it.
         tool_calls: tools the model calls, each `{"name": ..., "args": {...}}`; `args` may be a text that is no JSON.
         usage: `{"prompt_tokens": ..., "completion_tokens": ...}`; estimated from the texts if None.
-        cut: the connection breaks half-way through the body or the stream.
+        cut: the connection ends half-way through the body or the stream.
+        stall: nothing more comes half-way through the body or the stream, and the connection stays.
+        reset: the connection is reset (RST) instead of a reply.
     """
 
     text: str = ""
@@ -56,6 +58,8 @@ class Reply:
     tool_calls: Sequence[Mapping[str, Any]] | None = None
     usage: Mapping[str, int] | None = None
     cut: bool = False
+    stall: bool = False
+    reset: bool = False
 
 
 def bad_replies(good: Mapping[str, Any]) -> dict[str, Reply]:
@@ -68,7 +72,7 @@ def bad_replies(good: Mapping[str, Any]) -> dict[str, Reply]:
         Replies by name. `fenced` and `in_prose` still hold the whole good answer; the others do not. The errors have
         the bodies that https://platform.openai.com/docs/guides/error-codes describes, as the service sends them.
     """
-    return _bad_answers(good) | _bad_statuses()
+    return _bad_answers(good) | error_replies()
 
 
 def _bad_answers(good: Mapping[str, Any]) -> dict[str, Reply]:
@@ -90,7 +94,8 @@ def _bad_answers(good: Mapping[str, Any]) -> dict[str, Reply]:
     }
 
 
-def _bad_statuses() -> dict[str, Reply]:
+def error_replies() -> dict[str, Reply]:
+    """Write the errors of `bad_replies`, which come whatever the answer would have been."""
     busy = error_body(
         "Rate limit reached for gpt-4o in organization org-stanchion on tokens per min (TPM): Limit 30000, Used 29412, "
         "Requested 1588. Please try again in 2s. Visit https://platform.openai.com/account/rate-limits to learn more.",

@@ -11,6 +11,7 @@ import pytest
 from langchain_core.messages import AIMessage
 
 from stanchion import Prompt
+from stanchion.guards.limits.policy import Policy
 from stanchion.models.door import Door, Place, Request
 from stanchion.models.providers import Model
 from stanchion.store import Database
@@ -24,6 +25,7 @@ SCHEMA: dict[str, Any] = {
     "properties": {"total": {"type": "integer"}},
     "required": ["total"],
 }
+ONE_ATTEMPT = Policy(retry={"attempts": 1})
 PLACE = Place("run-1", "task-1", "model")
 
 
@@ -69,6 +71,7 @@ def make_door(database: Database):
 
     def make(chat: Any, name: str = "openai:gpt-4o-mini", **options: Any) -> Door:
         model = chat if isinstance(chat, Model) else Model(name, chat)
+        options = {"policy": ONE_ATTEMPT, **options}
         return Door(model, Journal(database), clock=FakeClock(), ids=ids, **options)
 
     return make

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import NamedTuple
 
 from stanchion.clock import Clock
@@ -38,3 +39,7 @@ def in_words(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.3g} s"
     return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"
+
+
+step_deadline: ContextVar[Deadline | None] = ContextVar("step_deadline", default=None)
+"""When the step that is running should be over: its own budget's end or the run's, whichever is earlier."""

@@ -1,0 +1,82 @@
+"""Requests and tokens per minute, and calls in flight, per model and for all processes on a database.
+
+The generic cell rate algorithm (ITU-T I.371, 1996): one number, when the next request is due, paces requests evenly and
+says exactly how long to wait. A tenth of a minute's requests may come at once; the pace is slowed by as much, so that
+no minute ever holds more than the limit.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from stanchion.guards.limits.moment import Moment
+from stanchion.guards.limits.policy import Rate
+
+MINUTE = 60.0
+LOOK_AGAIN = 0.05  # seconds until somebody may have finished
+
+
+def wait_for_room(connection: sqlite3.Connection, model: str, rate: Rate, tokens: int, now: Moment) -> float:
+    """Return how many seconds a call must wait, 0 where it may go; what it takes is then counted.
+
+    Args:
+        connection: inside a transaction.
+        model: which.
+        rate: its limits.
+        tokens: what the call may read and write at the most.
+        now: the present time.
+    """
+    if rate.in_flight is not None and _under_way(connection, model) >= rate.in_flight:
+        return LOOK_AGAIN
+    if rate.requests is None and rate.tokens is None:
+        return 0.0
+    requests_due, tokens_due = _due(connection, model, now)
+    after_requests, wait_requests = _paced(requests_due, rate.requests, 1, now)
+    after_tokens, wait_tokens = _paced(tokens_due, rate.tokens, tokens, now)
+    if wait := max(wait_requests, wait_tokens):
+        return wait
+    connection.execute("INSERT OR REPLACE INTO pacing VALUES (?, ?, ?)", [model, after_requests, after_tokens])
+    return 0.0
+
+
+def give_back(connection: sqlite3.Connection, model: str, rate: Rate, unused: int) -> None:
+    """Give back tokens that a call was counted for and did not use.
+
+    Args:
+        connection: inside a transaction.
+        model: which.
+        rate: its limits.
+        unused: tokens; negative where it used more.
+    """
+    if rate.tokens is not None and unused:
+        interval, _ = _interval(rate.tokens)
+        unused = min(unused, int(rate.tokens))  # a call was never counted for more than a minute holds
+        connection.execute("UPDATE pacing SET tokens_due = tokens_due - ? WHERE model = ?", [unused * interval, model])
+
+
+def _paced(due: float, per_minute: float | None, amount: int, now: Moment) -> tuple[float, float]:
+    """Return when the next is due if this one goes, and how long it has to wait before."""
+    if per_minute is None:
+        return due, 0.0
+    interval, burst = _interval(per_minute)
+    start = max(due, now.epoch)
+    wait = start - now.epoch - (burst - 1) * interval
+    return start + min(amount, per_minute) * interval, max(0.0, wait)
+
+
+def _interval(per_minute: float) -> tuple[float, float]:
+    burst = max(1.0, per_minute // 10)
+    return MINUTE / (per_minute - burst if burst > 1 else per_minute), burst
+
+
+def _due(connection: sqlite3.Connection, model: str, now: Moment) -> tuple[float, float]:
+    row = connection.execute("SELECT requests_due, tokens_due FROM pacing WHERE model = ?", [model]).fetchone()
+    farthest = now.epoch + 10 * MINUTE  # beyond it, the clock was set back
+    return (0.0, 0.0) if row is None else tuple(0.0 if due > farthest else due for due in row)  # type: ignore[return-value]
+
+
+def _under_way(connection: sqlite3.Connection, model: str) -> int:
+    (number,) = connection.execute(
+        "SELECT count(*) FROM attempts WHERE model = ? AND status = 'started'", [model]
+    ).fetchone()
+    return int(number)

@@ -1,0 +1,105 @@
+"""A model's messages as the door keeps them: their hash, their JSON, their tokens and what these cost."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.messages import AIMessage, BaseMessage, messages_from_dict
+
+from stanchion.models.prices import price
+from stanchion.models.storable import storable
+
+if TYPE_CHECKING:
+    from stanchion.models.prompts import Prompt
+    from stanchion.models.providers import Model
+
+
+def content_key(model: str, prompt: Prompt, schema: dict[str, Any], messages: Sequence[BaseMessage]) -> str:
+    """Return a hash that is the same for the same question to the same model, whatever random ids messages carry.
+
+    Args:
+        model: the model's name.
+        prompt: the prompt that the messages came from.
+        schema: the JSON schema that the answer should follow.
+        messages: the conversation so far.
+    """
+    said = [
+        [message.type, message.content, getattr(message, "tool_calls", None), getattr(message, "tool_call_id", None)]
+        for message in messages
+    ]
+    content = json.dumps([model, prompt.hash, schema, said], sort_keys=True, default=str)
+    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def dumps(messages: Sequence[BaseMessage]) -> str:
+    """Return messages as JSON.
+
+    Args:
+        messages: any.
+    """
+    plain = [{"type": message.type, "data": message.model_dump(warnings=False)} for message in messages]
+    return json.dumps(plain, default=str)  # as LangChain's messages_to_dict, without warnings that show content
+
+
+def message_from(text: str) -> AIMessage:
+    """Return the answer that `dumps` wrote.
+
+    Args:
+        text: JSON of one answer.
+    """
+    (message,) = messages_from_dict(json.loads(text))
+    assert isinstance(message, AIMessage)  # noqa: S101 - we wrote it
+    return message
+
+
+def clean(message: AIMessage) -> AIMessage:
+    """Return the message as it can be stored: the same one, unless there is something in it that cannot.
+
+    Args:
+        message: as it came.
+    """
+    whole = message.model_dump(warnings=False)  # a warning would show the content
+    kept = storable(whole)
+    return message if kept == whole else type(message).model_validate(kept)
+
+
+def tokens_of(message: AIMessage) -> dict[str, int] | None:
+    """Return how many tokens were read and written, or None where the provider did not say, or not sensibly.
+
+    Args:
+        message: an answer.
+    """
+    usage = message.usage_metadata
+    if usage is None or not all(_is_count(usage[name]) for name in ("input_tokens", "output_tokens")):
+        return None
+    return {"input_tokens": usage["input_tokens"], "output_tokens": usage["output_tokens"]}
+
+
+def cost_of(model: Model, message: AIMessage) -> Decimal | None:
+    """Return what an answer cost in US dollars, or None where that is unknown.
+
+    Args:
+        model: who gave it.
+        message: the answer.
+    """
+    if message.usage_metadata is None or tokens_of(message) is None:
+        return None
+    return price(model.provider, model.bare_name, message.usage_metadata)
+
+
+def version_of(message: AIMessage) -> str | None:
+    """Return which version of the model the provider says answered.
+
+    Args:
+        message: an answer.
+    """
+    version = message.response_metadata.get("model_name")
+    return version[:200] if isinstance(version, str) else None
+
+
+def _is_count(tokens: Any) -> bool:
+    return isinstance(tokens, int) and 0 <= tokens < 2**63
