@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from stanchion.api import answer, resume, run, run_all
     from stanchion.context import RunContext
     from stanchion.errors import StanchionError
+    from stanchion.guards.limits.policy import Policy
     from stanchion.models.prompts import Prompt
     from stanchion.runs.inputs import Input, read_inputs
     from stanchion.runs.ledger import Ledger
@@ -30,6 +31,7 @@ _HOMES = {
     "Input": "stanchion.runs.inputs",
     "Ledger": "stanchion.runs.ledger",
     "Outcome": "stanchion.verdict",
+    "Policy": "stanchion.guards.limits.policy",
     "Prompt": "stanchion.models.prompts",
     "Run": "stanchion.runs.records",
     "RunContext": "stanchion.context",
@@ -54,6 +56,7 @@ __all__ = [
     "Input",
     "Ledger",
     "Outcome",
+    "Policy",
     "Prompt",
     "Run",
     "RunContext",

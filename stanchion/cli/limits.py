@@ -1,7 +1,8 @@
-"""Commands about limits: policy."""
+"""Commands about limits: policy, limits, breaker."""
 
 from __future__ import annotations
 
+import getpass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +12,8 @@ from stanchion.cli import options, output
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from stanchion.guards.limits.standing import ModelStanding, Spending
+
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands.
@@ -19,6 +22,8 @@ def add_to(app: typer.Typer) -> None:
         app: the command line.
     """
     app.command()(policy)
+    app.command()(limits)
+    app.command()(breaker)
 
 
 def policy(
@@ -49,4 +54,80 @@ def _policy_table(values: dict[str, Any], origins: dict[str, str]) -> Table:
     table = output.table("key", "value", "from")
     for key, value in values.items():
         table.add_row(*map(Text, [output.plain(key), output.plain(None if value == {} else value), origins[key]]))
+    return table
+
+
+def limits(db: options.Db = None, as_json: options.AsJson = False) -> None:
+    """Show how things stand: each model's circuit breaker and last minute, and the money of the last days."""
+    from stanchion.clock import SystemClock
+    from stanchion.guards.limits.standing import models_standing, spending
+
+    with options.open_ledger(db) as ledger:
+        models, money = models_standing(ledger.database, SystemClock()), spending(ledger.database)
+    if as_json:
+        output.print_json({"models": models, "spending": money})
+        return
+    screen = output.console()
+    if not models:
+        screen.print("No model has been asked yet.")
+        return
+    screen.print(_models_table(models), "")
+    screen.print(_spending_table(money))
+
+
+def breaker(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Such as openai:gpt-4o-mini.")],
+    open_it: Annotated[bool, typer.Option("--open", help="Let no call pass until it is released.")] = False,
+    close_it: Annotated[bool, typer.Option("--close", help="Let every call pass until it is released.")] = False,
+    release: Annotated[
+        bool, typer.Option("--release", help="Let it decide by itself again, beginning closed.")
+    ] = False,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; whoever it stops is told.")] = "",
+    by: Annotated[str | None, typer.Option("--by", metavar="NAME", help="Who does it. Default: you.")] = None,
+    db: options.Db = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Force the circuit breaker of a model open or closed, or release it."""
+    from stanchion.clock import SystemClock
+    from stanchion.errors import UsageError
+    from stanchion.guards.limits.breaker import force
+    from stanchion.guards.limits.standing import models_standing
+
+    if [open_it, close_it, release].count(True) != 1:
+        raise UsageError("Say one of --open, --close or --release.")
+    if not reason.strip():
+        raise UsageError("Say why, with --reason: whoever it stops is told.")
+    state = "open" if open_it else "closed" if close_it else None
+    clock = SystemClock()
+    who, at = by or getpass.getuser(), clock.now().isoformat()
+    with options.open_ledger(db) as ledger:
+        ledger.database.write_now(lambda tables: force(tables.conn, model, state, by=who, reason=reason.strip(), at=at))
+        (standing,) = [found for found in models_standing(ledger.database, clock) if found.model == model]
+    if as_json:
+        output.print_json(standing)
+    elif state:
+        typer.echo(f"The circuit breaker of {output.plain(model)} stays {state} until it is released.")
+    else:
+        typer.echo(f"The circuit breaker of {output.plain(model)} is released, and begins closed.")
+
+
+def _models_table(models: list[ModelStanding]) -> Table:
+    from rich.text import Text
+
+    table = output.table("model", "breaker", "in flight", "calls", "retries", "failures", "why")
+    for one in models:
+        state = f"{one.breaker}, forced" if one.forced_by else one.breaker
+        numbers = map(str, (one.in_flight, one.calls, one.retries, one.failures))
+        why = f"{one.forced_by}: {one.reason}" if one.forced_by else one.reason
+        table.add_row(*map(Text, [output.plain(one.model), state, *numbers, output.plain(why)]))
+    return table
+
+
+def _spending_table(money: list[Spending]) -> Table:
+    from rich.text import Text
+
+    table = output.table("day (UTC)", "workflow", "tenant", "spent", "reserved")
+    for one in money:
+        names = (output.plain(one.workflow), output.plain(one.tenant))
+        table.add_row(*map(Text, [one.day, *names, output.money(one.spent_usd), output.money(one.reserved_usd)]))
     return table

@@ -36,7 +36,7 @@ from stanchion.guards.limits.money import Spender, in_billionths
 from stanchion.guards.limits.policy import Policy
 from stanchion.guards.limits.retry import wait_before
 from stanchion.models.chain import cheaper, next_model
-from stanchion.models.estimates import most_input_tokens, most_output_tokens, price_before
+from stanchion.models.estimates import most_input_tokens, most_output_tokens, own_output_limit, price_before
 from stanchion.models.flights import Flights, Landed
 from stanchion.models.loop import on_models_loop
 from stanchion.models.messages import clean, content_key, cost_of, dumps, message_from, tokens_of, version_of
@@ -195,7 +195,7 @@ class Door:
         left = call.deadline.remaining(self._clock)
         try:
             async with asyncio.timeout(left + MARGIN):
-                landed = await self._flights.join(call.key.content, partial(self._make, call))
+                landed = await self._flights.join(call.model.chat, call.key.content, partial(self._make, call))
         except TimeoutError:
             raise DeadlineExceeded(f"{call.deadline.what} ended before {call.model.name} answered.") from None
         if landed.shared:
@@ -253,7 +253,7 @@ class Door:
         model, request = call.model, call.request
         read = most_input_tokens(request.messages, request.schema) or UNCOUNTABLE
         written = most_output_tokens(model, self.policy.money.max_output_tokens)
-        most = price_before(model, read, written)
+        most = Decimal(0) if model.is_recorded else price_before(model, read, written)
         run_id = call.key.run_id if self._journal else ""
         return Ask(
             Spender(call.id, run_id, call.key.task_id, self._workflow, self._tenant, day=""),
@@ -295,7 +295,8 @@ class Door:
 
     def _options(self, model: Model, seconds: float) -> dict[str, Any]:
         options: dict[str, Any] = {"timeout": seconds} if takes_timeout(model.chat) else {}
-        if model.is_ours and (most := self.policy.money.max_output_tokens) is not None:
+        most = self.policy.money.max_output_tokens
+        if most is not None and own_output_limit(model) is None:
             options[OUTPUT_LIMIT.get(model.provider or "", "max_tokens")] = most
         return options
 
@@ -346,7 +347,7 @@ class Door:
             self._clock.monotonic() - attempt.start,
             kind=error.kind if error else None,
             counts=bool(error and error.counts_against_provider),
-            spent=None if cost is None else in_billionths(cost),
+            spent=0 if attempt.call.model.is_recorded else None if cost is None else in_billionths(cost),
             tokens=tokens,
         )
 

@@ -11,6 +11,9 @@ from langchain_core.messages import AIMessage
 from stanchion.errors import LimitReached
 
 
+_Place = tuple[int, int, str]
+
+
 class Landed(NamedTuple):
     """An answer, and whose request brought it.
 
@@ -35,19 +38,22 @@ class Flights:
     """The calls that are under way in this process, by event loop and content."""
 
     def __init__(self) -> None:
-        self._under_way: dict[tuple[int, str], _Flight] = {}
+        self._under_way: dict[_Place, _Flight] = {}
 
-    async def join(self, key: str, start: Callable[[], Coroutine[Any, Any, tuple[AIMessage, str]]]) -> Landed:
+    async def join(
+        self, client: object, key: str, start: Callable[[], Coroutine[Any, Any, tuple[AIMessage, str]]]
+    ) -> Landed:
         """Return the answer to a question, asking only where nobody is asking the same.
 
         Whoever joins shares the answer and a provider's failure, but no limit of whoever asked first: it then asks
         itself. A caller that gives up leaves the others' request alone; the last one takes it along.
 
         Args:
+            client: who is asked: two objects may answer differently under one name, as recorded answers do.
             key: the same for the same question to the same model.
             start: makes the call; gives the message and the call's id.
         """
-        place = (id(asyncio.get_running_loop()), key)
+        place = (id(asyncio.get_running_loop()), id(client), key)
         while flight := self._under_way.get(place):
             try:
                 message, call_id = await self._ride(place, flight)
@@ -60,14 +66,14 @@ class Flights:
         return Landed(message, call_id, shared=False)
 
     async def _fly(
-        self, place: tuple[int, str], start: Callable[[], Coroutine[Any, Any, tuple[AIMessage, str]]]
+        self, place: _Place, start: Callable[[], Coroutine[Any, Any, tuple[AIMessage, str]]]
     ) -> tuple[AIMessage, str]:
         try:
             return await start()
         finally:
             self._forget(place, asyncio.current_task())
 
-    async def _ride(self, place: tuple[int, str], flight: _Flight) -> tuple[AIMessage, str]:
+    async def _ride(self, place: _Place, flight: _Flight) -> tuple[AIMessage, str]:
         flight.passengers += 1
         try:
             return await asyncio.shield(flight.task)
@@ -77,6 +83,6 @@ class Flights:
                 self._forget(place, flight.task)  # nobody may join what is about to be cancelled
                 flight.task.cancel()
 
-    def _forget(self, place: tuple[int, str], task: asyncio.Task[Any] | None) -> None:
+    def _forget(self, place: _Place, task: asyncio.Task[Any] | None) -> None:
         if place in self._under_way and self._under_way[place].task is task:
             del self._under_way[place]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -39,24 +40,32 @@ class Model(NamedTuple):
         return provider if colon and provider != "recorded" else None
 
     @property
+    def is_recorded(self) -> bool:
+        """Whether its answers come from a dataset: they cost nothing, whatever the model's would."""
+        return self.name.startswith("recorded:")
+
+    @property
     def bare_name(self) -> str:
         """The part after the colon: the provider's own name for the model."""
         return self.name.split(":", 1)[-1]
 
 
 def load_model(model: str | BaseChatModel, recorded: list[Any] | None = None) -> Model:
-    """Return the model that a string or instance stands for.
+    """Return the model that a string or instance stands for, with its SDK's own retries off.
+
+    An instance is copied for that and stays as it is; where its retries cannot be turned off, a warning says what to
+    set, since each retry of the door would be multiplied by them.
 
     Args:
         model: `none`, `recorded:NAME`, any string that LangChain's `init_chat_model` takes, or a chat model instance.
         recorded: for `recorded:NAME`, this input's answers in order.
 
     Raises:
-        UsageError: the string names no model.
+        UsageError: the string names no model, or a chain with retries of its own was given instead of a chat model.
         MissingExtra: the provider's package is not installed.
     """
     if not isinstance(model, str):
-        return Model(_name_of(model), model)
+        return Model(_name_of(model), _quiet(_Same(model)))
     if model == "none":
         return Model(model, None)
     if model.startswith("recorded:"):
@@ -148,6 +157,16 @@ class _Same:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Same) and other.thing is self.thing
+
+
+@lru_cache(maxsize=16)
+def _quiet(chat: _Same) -> BaseChatModel:
+    from stanchion.models.sdk_retries import without_retries
+
+    quiet = without_retries(chat.thing)
+    if quiet.problem:
+        warnings.warn(quiet.problem, stacklevel=2)
+    return quiet.chat
 
 
 @lru_cache(maxsize=64)  # a schema's way through LangChain takes longer than all the rest of a call

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from langgraph.errors import GraphRecursionError
+from langgraph.graph import START
 from langgraph.types import Command, StateSnapshot
 from pydantic import TypeAdapter, ValidationError
 
@@ -118,7 +119,7 @@ class Runner:
         self._synchronous = settings.synchronous
         self._concurrency = concurrency
         self._tenant = tenant
-        nodes = self.workflow.graph.nodes.keys()
+        nodes = self.workflow.graph.nodes.keys() - {START}
         self._in_force = policy_in_force(self.workflow.policy, self.workflow.name, nodes=nodes)
         self.policy = self._in_force.policy
         self._own_context = context or RunContext()

@@ -93,15 +93,15 @@ def test_azure_sends_one_request(how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["invoke", "ainvoke"])
-@pytest.mark.parametrize("used_before", [False, True])
-def test_chat_anthropic_sends_one_request(how: str, used_before: bool) -> None:
+@pytest.mark.parametrize("used_before", ["", "invoke", "ainvoke"])
+def test_chat_anthropic_sends_one_request(how: str, used_before: str) -> None:
     """ChatAnthropic makes its clients when first asked and keeps them: both before and after, one request is sent."""
     anthropic = pytest.importorskip("langchain_anthropic", reason="the extra `anthropic` is not installed")
     error = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
     with AnthropicServer(error, 529, NOW) as server:
         chat = anthropic.ChatAnthropic(model="claude-test", api_key="sk-ant", base_url=server.url, max_retries=3)
         if used_before:
-            fails(chat, how)
+            fails(chat, used_before)
             assert server.count == 4
         before = server.count
         quiet, problem = without_retries(chat)

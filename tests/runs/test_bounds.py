@@ -226,6 +226,7 @@ def test_nodes_see_the_earlier_of_the_runs_and_their_own_deadline() -> None:
 def test_a_run_out_of_time_still_comes_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps after the run's deadline are entered, see that no time is left, and have a few last seconds, not more."""
     monkeypatch.setattr(bounds, "LAST_SECONDS", 0.08)
+    monkeypatch.setattr(bounds, "GRACE_SECONDS", 0.0)
     clock = SystemClock()
     past = Deadline(clock.monotonic() - 1, "the 10 min of the run")
 
@@ -364,6 +365,19 @@ def test_a_subgraph_as_a_whole_has_the_budget_of_its_step() -> None:
     outer.add_edge(START, "agent")
     with pytest.raises(StepOutOfTime, match="the 80 ms of the step agent"):
         run(outer.compile(), Policy(time={"steps": {"agent": "80ms"}}))
+
+
+def test_a_step_inside_a_subgraph_sees_the_deadline_around_it() -> None:
+    """`step_deadline` inside a subgraph is the outer step's where that is earlier."""
+
+    def node(_state: State) -> State:
+        deadline = step_deadline.get()
+        return {"seen": [deadline.what if deadline else ""]}
+
+    outer = StateGraph(State)
+    outer.add_node("agent", chain(node))
+    outer.add_edge(START, "agent")
+    assert run(outer.compile(), Policy(time={"steps": {"agent": "9s"}}))["seen"] == ["the 9 s of the step agent"]
 
 
 # --- Everything else of LangGraph  ---
