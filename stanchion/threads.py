@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import Context, copy_context
 from functools import partial
+from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
 from stanchion.errors import OutOfTime, ThreadsBusy
@@ -28,6 +29,7 @@ Late = Callable[[Any], None]
 
 MOST_RUNNING = 64
 MOST_LEFT_BEHIND = 192
+IDLE_SECONDS = 0.1  # how long a thread waits for another call: starting one costs up to 2 ms where others are at work
 
 
 async def in_thread(function: Callable[..., T], *args: Any, seconds: float, late: Late | None = None) -> T:
@@ -52,7 +54,7 @@ async def in_thread(function: Callable[..., T], *args: Any, seconds: float, late
 
 
 class Threads:
-    """Threads for blocking functions: one for each call, which ends with it.
+    """Threads for blocking functions, started when they are needed and ended when they are not.
 
     Args:
         most_running: how many calls may run at a time; further ones wait in line.
@@ -70,6 +72,7 @@ class Threads:
         self._running = 0
         self._left_behind = 0
         self._line: deque[_Waiting] = deque()
+        self._idle: list[_Thread] = []
 
     async def run(self, function: Callable[..., T], *args: Any, seconds: float, late: Late | None = None) -> T:
         """Do what `in_thread` promises."""
@@ -132,24 +135,47 @@ class Threads:
                 self._line.remove(waiting)
 
     def _begin(self, call: _Call[Any], name: str) -> None:
-        thread = threading.Thread(target=self._work, args=(call,), name=f"stanchion {name}", daemon=True)
+        with self._lock:
+            thread = self._idle.pop() if self._idle else None
         try:
-            thread.start()
+            if thread is None:
+                thread = _Thread(self)
+                thread.start()
         except RuntimeError as error:  # the machine's limit on threads, or the interpreter is ending
             with self._lock:
                 self._give_place_on()
             raise ThreadsBusy(f"{name} was not begun: no thread could be started ({error}).") from error
+        thread.calls.put(call)
 
-    def _work(self, call: _Call[Any]) -> None:
-        call.work()
+    def has_ended(self, call: _Call[Any], thread: _Thread) -> bool:
+        """Take note that a call has ended; False where its thread is needed no more.
+
+        Args:
+            call: what the thread ran.
+            thread: which one.
+        """
         with self._lock:
             call.has_ended = True
             if call.left_behind:
                 self._left_behind -= 1
             else:
+                self._idle.append(thread)
                 self._give_place_on()
         if call.left_behind or not call.wake():
             call.tell_late()
+        return not call.left_behind
+
+    def is_needed(self, thread: _Thread) -> bool:
+        """Say whether an idle thread was given a call after all; it is given none from now on.
+
+        Args:
+            thread: which one.
+        """
+        with self._lock:
+            if thread in self._idle:
+                self._idle.remove(thread)
+                return False
+        return True
 
     def _leave_behind(self, call: _Call[Any]) -> bool:
         """Let a late call hang, out of its place; False where it has just ended after all."""
@@ -169,6 +195,29 @@ class Threads:
             if _wake(waiting.loop, waiting.called) and waiting.has_place:
                 return
         self._running -= 1
+
+
+class _Thread(threading.Thread):
+    """One thread: it runs a call, then waits a moment for another one."""
+
+    def __init__(self, threads: Threads) -> None:
+        super().__init__(name="stanchion blocking", daemon=True)
+        self._threads = threads
+        self.calls: SimpleQueue[_Call[Any]] = SimpleQueue()
+
+    def run(self) -> None:
+        """Run calls until none comes for a moment, or the last one was late."""
+        while True:
+            try:
+                call = self.calls.get(timeout=IDLE_SECONDS)
+            except Empty:
+                if not self._threads.is_needed(self):
+                    return
+                continue
+            call.work()
+            if not self._threads.has_ended(call, self):
+                return
+            del call  # an idle thread holds nobody's answer
 
 
 class _Waiting:

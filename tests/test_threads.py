@@ -219,6 +219,37 @@ def test_who_is_cancelled_in_line_takes_no_place(release: threading.Event) -> No
     assert begun == []
 
 
+def test_who_is_cancelled_while_being_served_gives_the_place_on(release: threading.Event) -> None:
+    """A place given to one who is cancelled before knowing of it goes to the next, and is not lost."""
+    threads = Threads(most_running=1)
+
+    async def main() -> Any:
+        holding = asyncio.create_task(threads.run(release.wait, seconds=LONG))
+        leaving = asyncio.create_task(threads.run(same, 1, seconds=LONG))
+        await asyncio.sleep(0)
+        waiting = threads._line[0]
+        release.set()
+        while not waiting.has_place:  # the loop stands still meanwhile, so the one who waits cannot know
+            pass
+        leaving.cancel()
+        await asyncio.gather(holding, leaving, return_exceptions=True)
+        return await threads.run(same, 2, seconds=LONG)
+
+    assert asyncio.run(main()) == 2
+
+
+def test_one_thread_serves_call_after_call() -> None:
+    """A thread that has just become free is used again, and ends when no call comes for a moment."""
+
+    async def main() -> set[int]:
+        return {await in_thread(threading.get_ident, seconds=LONG) for _ in range(20)}
+
+    assert len(asyncio.run(main())) == 1
+    for thread in ours():
+        thread.join(LONG)
+    assert not ours()
+
+
 def test_the_place_of_one_whose_loop_is_gone_goes_to_the_next(release: threading.Event) -> None:
     """A loop that was closed while calls of it ran and waited does not keep their places."""
     threads = Threads(most_running=1)

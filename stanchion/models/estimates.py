@@ -9,13 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from string import Template
 from typing import TYPE_CHECKING, Any
 
 from stanchion.errors import UsageError
+from stanchion.models.identity import once_for_each
 from stanchion.models.prices import price
 
 if TYPE_CHECKING:
+    from langchain_core.language_models.chat_models import BaseChatModel
     from langchain_core.messages import AnyMessage, BaseMessage
     from langchain_core.messages.ai import UsageMetadata
 
@@ -41,6 +44,9 @@ the policy puts a fact in its place."""
 OUTPUT_SETTINGS = ("max_completion_tokens", "max_tokens", "max_output_tokens", "num_predict")
 """What LangChain's chat models call the longest answer: OpenAI's, most, Google's, Ollama's."""
 
+READ_IN_STEPS_OF = 256
+"""Tokens to which a request is rounded up, so that prices are looked up rarely: at $10 a million, 0.3 cents at most."""
+
 CAPS = ("call", "step", "run", "tenant", "workflow", "day")
 
 
@@ -54,7 +60,7 @@ def most_input_tokens(messages: Iterable[BaseMessage], schema: Mapping[str, Any]
         messages: as they will be sent.
         schema: the JSON schema that the answer is bound to.
     """
-    tokens = TOKENS_PER_REQUEST if schema is None else TOKENS_PER_REQUEST + TOKENS_PER_SCHEMA + _json_bytes(schema)
+    tokens = TOKENS_PER_REQUEST if schema is None else TOKENS_PER_REQUEST + TOKENS_PER_SCHEMA + _schema_bytes(schema)
     for message in messages:
         content = _content_bytes(message.content)
         if content is None:
@@ -74,10 +80,15 @@ def most_output_tokens(model: Model, limit: int | None = None) -> int:
         model: the model; an instance may bring a setting of its own.
         limit: `money.max_output_tokens` of the policy.
     """
-    able_to = (getattr(model.chat, "profile", None) or {}).get("max_output_tokens")
-    variants = getattr(model.chat, "n", None)
-    each = own_output_limit(model) or limit or able_to or ASSUMED_OUTPUT_TOKENS
-    return int(each) * (variants if isinstance(variants, int) and variants > 1 else 1)
+    variants, able_to = _variants_and_ability(model.chat)
+    return variants * int(own_output_limit(model) or limit or able_to or ASSUMED_OUTPUT_TOKENS)
+
+
+@once_for_each
+def _variants_and_ability(chat: BaseChatModel | None) -> tuple[int, int | None]:
+    variants = getattr(chat, "n", None)
+    able_to = (getattr(chat, "profile", None) or {}).get("max_output_tokens")
+    return variants if isinstance(variants, int) and variants > 1 else 1, able_to
 
 
 def own_output_limit(model: Model) -> int | None:
@@ -86,8 +97,13 @@ def own_output_limit(model: Model) -> int | None:
     Args:
         model: the model.
     """
-    in_passing = getattr(model.chat, "model_kwargs", None) or {}
-    settings = [value for name in OUTPUT_SETTINGS for value in (in_passing.get(name), getattr(model.chat, name, None))]
+    return _own_output_limit(model.chat)
+
+
+@once_for_each  # each attribute that a pydantic model lacks takes its time to be found missing
+def _own_output_limit(chat: BaseChatModel | None) -> int | None:
+    in_passing = getattr(chat, "model_kwargs", None) or {}
+    settings = [value for name in OUTPUT_SETTINGS for value in (in_passing.get(name), getattr(chat, name, None))]
     return next((value for value in settings if isinstance(value, int) and value > 0), None)  # Ollama: -1 is no limit
 
 
@@ -103,10 +119,16 @@ def price_before(model: Model, input_tokens: int | None, output_tokens: int) -> 
     """
     if input_tokens is None:
         return None
+    read = -(-input_tokens // READ_IN_STEPS_OF) * READ_IN_STEPS_OF
+    return _price_before(model.provider, model.bare_name, read, output_tokens)
+
+
+@lru_cache(maxsize=4096)
+def _price_before(provider: str | None, name: str, input_tokens: int, output_tokens: int) -> Decimal | None:
     total = input_tokens + output_tokens
     plain: UsageMetadata = {"input_tokens": input_tokens, "output_tokens": output_tokens, "total_tokens": total}
     all_cached: UsageMetadata = {**plain, "input_token_details": {"cache_creation": input_tokens}}
-    prices = [price(model.provider, model.bare_name, usage) for usage in (plain, all_cached)]
+    prices = [price(provider, name, usage) for usage in (plain, all_cached)]
     return max((known for known in prices if known is not None), default=None)
 
 
@@ -163,6 +185,11 @@ def _content_bytes(content: str | list[Any]) -> int | None:
             return None
         total += _bytes(text)
     return total
+
+
+@once_for_each
+def _schema_bytes(schema: Mapping[str, Any]) -> int:
+    return _json_bytes(schema)
 
 
 def _json_bytes(value: Any) -> int:

@@ -10,7 +10,6 @@ from langchain_core.messages import AIMessage
 
 from stanchion.errors import LimitReached
 
-
 _Place = tuple[int, int, str]
 
 
@@ -79,8 +78,8 @@ class Flights:
             return await asyncio.shield(flight.task)
         finally:
             flight.passengers -= 1
-            if not flight.passengers and not flight.task.done():
-                self._forget(place, flight.task)  # nobody may join what is about to be cancelled
+            if not flight.passengers:
+                self._forget(place, flight.task)  # nobody may join what is about to be cancelled, or never took off
                 flight.task.cancel()
 
     def _forget(self, place: _Place, task: asyncio.Task[Any] | None) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import AIMessage, BaseMessage, messages_from_dict
 
+from stanchion.models.identity import once_for_each
 from stanchion.models.prices import price
 from stanchion.models.storable import storable
 
@@ -24,15 +25,20 @@ def content_key(model: str, prompt: Prompt, schema: dict[str, Any], messages: Se
     Args:
         model: the model's name.
         prompt: the prompt that the messages came from.
-        schema: the JSON schema that the answer should follow.
+        schema: the JSON schema that the answer should follow; not to be changed afterwards.
         messages: the conversation so far.
     """
     said = [
         [message.type, message.content, getattr(message, "tool_calls", None), getattr(message, "tool_call_id", None)]
         for message in messages
     ]
-    content = json.dumps([model, prompt.hash, schema, said], sort_keys=True, default=str)
+    content = json.dumps([model, prompt.hash, _hash(schema), said], sort_keys=True, default=str)
     return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@once_for_each
+def _hash(schema: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(schema, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def dumps(messages: Sequence[BaseMessage]) -> str:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stanchion.errors import MissingExtra, StanchionError, UsageError
+from stanchion.models.identity import once_for_each
 
 if TYPE_CHECKING:
     from langchain_core.language_models.chat_models import BaseChatModel
@@ -65,7 +66,7 @@ def load_model(model: str | BaseChatModel, recorded: list[Any] | None = None) ->
         MissingExtra: the provider's package is not installed.
     """
     if not isinstance(model, str):
-        return Model(_name_of(model), _quiet(_Same(model)))
+        return Model(_name_of(model), _quiet(model))
     if model == "none":
         return Model(model, None)
     if model.startswith("recorded:"):
@@ -122,7 +123,7 @@ def bind_schema(chat: BaseChatModel, schema: dict[str, Any]) -> Runnable[Any, AI
         chat: the model.
         schema: a JSON schema with a title; not to be changed afterwards.
     """
-    return _bind(_Same(chat), _Same(schema))
+    return _bind(chat, schema)
 
 
 def blocks(chat: BaseChatModel) -> bool:
@@ -146,34 +147,21 @@ def takes_timeout(chat: BaseChatModel | None) -> bool:
     return type(chat).__module__.startswith(("langchain_openai.", "langchain_anthropic."))
 
 
-class _Same:
-    """A thing that equals itself only: keeps it alive, so that its place in memory is not another's."""
-
-    def __init__(self, thing: Any) -> None:
-        self.thing = thing
-
-    def __hash__(self) -> int:
-        return id(self.thing)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.thing is self.thing
-
-
-@lru_cache(maxsize=16)
-def _quiet(chat: _Same) -> BaseChatModel:
+@once_for_each
+def _quiet(chat: BaseChatModel) -> BaseChatModel:
     from stanchion.models.sdk_retries import without_retries
 
-    quiet = without_retries(chat.thing)
+    quiet = without_retries(chat)
     if quiet.problem:
         warnings.warn(quiet.problem, stacklevel=2)
     return quiet.chat
 
 
-@lru_cache(maxsize=64)  # a schema's way through LangChain takes longer than all the rest of a call
-def _bind(chat: _Same, schema: _Same) -> Runnable[Any, AIMessage]:
+@once_for_each  # a schema's way through LangChain takes longer than all the rest of a call
+def _bind(chat: BaseChatModel, schema: dict[str, Any]) -> Runnable[Any, AIMessage]:
     try:
-        chain: Any = chat.thing.with_structured_output(schema.thing, include_raw=True)
+        chain: Any = chat.with_structured_output(schema, include_raw=True)
         bound: Runnable[Any, AIMessage] = chain.steps[0].steps__["raw"]
     except (NotImplementedError, AttributeError, KeyError, IndexError, TypeError):
-        bound = chat.thing  # it cannot be bound: the prompt asks for JSON in words
+        bound = chat  # it cannot be bound: the prompt asks for JSON in words
     return bound

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from stanchion.guards.limits.policy import Policy
 
 LAST_SECONDS = 5.0  # what a step may take although the run's time is up: the cheap edge is made of steps, too
-GRACE_SECONDS, GRACE_SHARE, MOST_GRACE_SECONDS = 0.025, 0.02, 1.0  # for nodes that see the deadline and fall back
+GRACE_SECONDS, GRACE_SHARE, MOST_GRACE_SECONDS = 0.015, 0.02, 1.0  # for nodes that see the deadline and fall back
 EDGE_SECONDS = 0.02  # what an edge has at least, where its node took all the time
 CLEAN_UP_SECONDS = 0.01  # how long a late node is waited for once it is told to stop
 GOODBYE_SECONDS = 1.0  # the same where the whole run is cancelled, and nobody is waiting for the next step

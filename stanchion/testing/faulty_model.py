@@ -284,30 +284,32 @@ def _delivered(reply: Reply, result: ChatResult | None) -> ChatResult:
 
 
 def _spoilt(message: AIMessage, reply: Reply) -> AIMessage:
-    """Return the message with what the reply says; what a client had read in the true one is dropped."""
+    """Return the message with what the reply says; what a client had read in the true one is read anew."""
     pairs = zip(_calls(message), reply.tool_calls or (), strict=False)
     calls = [{**call, "args": _read(new["args"])} for call, new in pairs]
     broken = [call for call in calls if not isinstance(call["args"], dict)]
-    kept = {name: value for name, value in message.additional_kwargs.items() if name not in _READ_BY_CLIENTS}
+    other = {name: value for name, value in message.additional_kwargs.items() if name not in _READ_BY_CLIENTS}
+    if "parsed" in message.additional_kwargs and isinstance(read := _read(reply.text), dict):
+        other["parsed"] = read
     reason = {} if reply.finish_reason == "stop" else {"finish_reason": reply.finish_reason}
     return AIMessage(
         reply.text,
         id=message.id,
         tool_calls=[{**call, "type": "tool_call"} for call in calls if call not in broken],
         invalid_tool_calls=[{"error": None, **call, "type": "invalid_tool_call"} for call in broken],
-        additional_kwargs=kept,
+        additional_kwargs=other,
         response_metadata={**message.response_metadata, **reason},
         usage_metadata=message.usage_metadata,
     )
 
 
-def _read(arguments: Any) -> Any:
-    """Read a tool's arguments as a client does: what is no JSON object stays text."""
+def _read(said: Any) -> Any:
+    """Read a JSON object as a client does: what is none stays text."""
     try:
-        found = json.loads(arguments) if isinstance(arguments, str) else arguments
+        found = json.loads(said) if isinstance(said, str) else said
     except (ValueError, RecursionError):
-        return arguments
-    return found if isinstance(found, dict) else arguments
+        return said
+    return found if isinstance(found, dict) else said
 
 
 def _before_it_breaks(reply: Reply) -> Iterator[ChatGenerationChunk]:

@@ -2,7 +2,7 @@
 
 Numbers and last digits are one off, dates a year, switches flipped, choices other choices. Keywords of JSON schema
 that are kept: type, enum, const, format, pattern, bounds, multipleOf, lengths, through properties, items, $ref and
-anyOf (https://json-schema.org/draft/2020-12/json-schema-validation).
+allOf, anyOf, oneOf (https://json-schema.org/draft/2020-12/json-schema-validation).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ _LAST_DIGIT = re.compile("[0-9](?![0-9])")
 _ISO_DATE = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _DATES = {"date", "date-time"}
 _DEPTH = 20  # references within references
+_NOTHING: Schema = {"enum": []}  # what no value is of
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),
@@ -84,11 +85,13 @@ class _Liar:
             for part in reference.strip("#/").split("/"):
                 found = found.get(part) if isinstance(found, Mapping) else None
             return self._resolved(found, value, depth - 1)
-        for keyword in ("anyOf", "oneOf", "allOf"):
-            if isinstance(branches := schema.get(keyword), list):
-                resolved = (self._resolved(branch, value, depth - 1) for branch in branches)
-                return {**schema, **next((branch for branch in resolved if _is_of(value, branch)), {})}
-        return schema
+        merged = dict(schema)
+        for branch in schema.get("allOf", ()):
+            merged |= self._resolved(branch, value, depth - 1)
+        for branches in (schema[keyword] for keyword in ("anyOf", "oneOf") if keyword in schema):
+            resolved = (self._resolved(branch, value, depth - 1) for branch in branches)
+            merged |= next((branch for branch in resolved if _is_of(value, branch)), _NOTHING)
+        return merged
 
     def _others(self, value: Any, rules: Schema) -> Iterator[Any]:
         if "enum" in rules:

@@ -142,14 +142,15 @@ def test_openais_own_setting_and_profile_are_found() -> None:
 
 
 def test_a_known_price_is_exact() -> None:
-    """Without a cache that is dearer to write, it is the plain price."""
-    assert price_before(mini(), 1_000_000, 1_000_000) == Decimal("0.75")
+    """Without a cache that is dearer to write, it is the plain price; what is read is rounded up to 256 tokens."""
+    assert price_before(mini(), 1_024_000, 1_000_000) == Decimal("0.7536")
+    assert price_before(mini(), 1_023_800, 1_000_000) == Decimal("0.7536")
 
 
 def test_the_dearest_way_is_counted() -> None:
     """Anthropic takes a quarter more for what it keeps in its cache: $3.75 instead of $3 for a million."""
     model = Model("anthropic:claude-3-5-sonnet-20241022", None)
-    assert price_before(model, 1_000_000, 0) == Decimal("3.75")
+    assert price_before(model, 1_024_000, 0) == Decimal("3.84")
 
 
 def test_an_unknown_price_is_none() -> None:

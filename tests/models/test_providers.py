@@ -34,12 +34,14 @@ def test_recorded_without_a_record_is_a_model_that_is_down() -> None:
     assert load_model("recorded:gpt-4o").chat.answers == []
 
 
-def test_an_instance_is_taken_as_it_is() -> None:
-    """A LangChain chat model of the caller's own is used itself, under the name that prices know it by."""
-    scripted, openai = ScriptedModel([]), ChatOpenAI(model="gpt-4o-mini", api_key="sk-test")
+def test_an_instance_is_taken_without_its_retries() -> None:
+    """A chat model of the caller's own is asked under the name that prices know; its SDK's retries are off in ours."""
+    scripted, openai = ScriptedModel([]), ChatOpenAI(model="gpt-4o-mini", api_key="sk-test", max_retries=4)
+    quiet = load_model(openai)
 
     assert load_model(scripted) == Model("scripted", scripted)
-    assert load_model(openai) == Model("openai:gpt-4o-mini", openai)
+    assert (quiet.name, quiet.chat.max_retries, openai.max_retries) == ("openai:gpt-4o-mini", 0, 4)
+    assert quiet.chat.root_async_client.max_retries == 0
 
 
 def test_a_string_is_a_providers_model_without_retries(monkeypatch) -> None:

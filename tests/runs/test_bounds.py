@@ -109,6 +109,26 @@ def test_an_async_step_is_given_up_even_if_it_ignores_being_cancelled(node: Any)
     assert 0.08 <= asyncio.run(main()) < 0.25  # half of it is for a busy machine
 
 
+def test_what_a_node_answers_although_cancelled_is_told() -> None:
+    """The late answer of an async node goes to `late`, and nowhere else."""
+    told: list[Any] = []
+
+    async def main() -> None:
+        has_told = asyncio.Event()
+
+        def late(node: str, answer: Any) -> None:
+            told.append((node, answer))
+            has_told.set()
+
+        with Bounds(SHORT, late=late), pytest.raises(StepOutOfTime):
+            await bounded(chain(deaf)).ainvoke({"seen": []})
+        assert told == []
+        await has_told.wait()
+
+    asyncio.run(main())
+    assert told == [("n0", {"seen": ["too late"]})]
+
+
 @pytest.mark.parametrize("kind", ["function", "runnable"])
 def test_a_blocking_step_is_given_up_and_its_late_answer_told(release: threading.Event, kind: str) -> None:
     """A synchronous node that hangs ends at its budget; what it returns later is told, and written nowhere."""
@@ -480,7 +500,7 @@ def test_cancelling_a_run_lets_its_nodes_clean_up() -> None:
         try:
             await asyncio.sleep(LONG)
         finally:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.02)
             cleaned.append(1)
         return {}
 
@@ -500,6 +520,8 @@ def test_cancelling_a_run_lets_its_nodes_clean_up() -> None:
 def test_outside_of_bounds_nothing_is_bounded_and_synchronously_nothing_runs() -> None:
     """Without `with Bounds(...)` a bounded graph does what the graph does; run synchronously it says how to run it."""
     graph = bounded(chain(says("free")))
+    with Bounds(Policy(loops={"visits": 1}), visits={"n0": 1}):
+        pass
     assert asyncio.run(graph.ainvoke({"seen": []})) == {"seen": ["free"]}
     with pytest.raises(UsageError, match="ainvoke or astream"):
         graph.invoke({"seen": []})

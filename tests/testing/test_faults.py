@@ -68,9 +68,12 @@ def faulty(fault: str | Fault, answers: Any = None, **options: Any) -> FaultyMod
 
 
 class Streaming(FakeListChatModel):
-    """A model without a network that can stream."""
+    """A model without a network that can stream, and has a way of its own for LangChain's newer streams."""
 
     responses: list[str] = [GOOD]  # noqa: RUF012 - pydantic copies it
+
+    def _stream_chat_model_events(self) -> None:
+        """LangChain looks for this by name."""
 
 
 # --- schedules
@@ -193,6 +196,13 @@ def test_a_wrong_answer_follows_its_schema_and_no_number_in_it_is_right(bill: Bi
 def test_without_a_schema_the_form_is_kept(true: str, wrong: str) -> None:
     """Numbers and dates change; where there are none, the texts do."""
     assert wrong_text(true) == wrong
+
+
+def test_among_alternatives_the_one_that_the_value_is_of_counts() -> None:
+    """Choices do not mix, and what has one choice only stays."""
+    schema = {"items": {"anyOf": [{"enum": ["a", "b"]}, {"$ref": "#/$defs/other"}, {"const": 5}]}}
+    schema["$defs"] = {"other": {"allOf": [{"enum": ["c", "d"]}]}}
+    assert json.loads(wrong_text('["a", "b", "c", "d", 5]', schema)) == ["b", "a", "d", "c", 5]
 
 
 @settings(max_examples=200)
@@ -333,7 +343,8 @@ def test_what_hangs_in_threads_is_ended_by_release() -> None:
         assert not any(call.done() for call in hanging)
         chat.release()
         assert all(isinstance(call.exception(), ModelConnectionError) for call in hanging)
-    assert chat.faults == {"hang": 3}
+        assert isinstance(pool.submit(chat.invoke, "a").exception(timeout=10), ModelConnectionError)
+    assert chat.faults == {"hang": 4}
 
 
 def bound_bill(chat: Any) -> Any:
@@ -364,14 +375,32 @@ def test_a_schema_is_bound_as_the_model_inside_binds_it() -> None:
     assert sent[0]["response_format"]["json_schema"]["name"] == "Bill"
 
 
+class ShortBill(BaseModel):
+    """As `SCHEMA` says."""
+
+    number: str
+    total: int
+
+
+@pytest.mark.parametrize("schema", [SCHEMA, ShortBill], ids=["dict", "class"])
 @pytest.mark.parametrize("include_raw", [False, True])
-def test_structured_output_is_parsed_from_the_spoilt_answer(include_raw: bool) -> None:
+def test_structured_output_is_parsed_from_the_spoilt_answer(schema: Any, include_raw: bool) -> None:
     """What the model inside's own chain parses is what the fault left, not what the client had read before."""
     with OpenAIServer(repeat(GOOD)) as server:
         openai = ChatOpenAI(base_url=server.url, api_key="test", model="gpt-4o-mini", max_retries=0)
         chat = FaultyModel(openai, FaultPlan("wrong", FAULTS["wrong_but_valid"]))
-        said: Any = chat.with_structured_output(SCHEMA, include_raw=include_raw).invoke("a")
-    assert (said["parsed"] if include_raw else said) == {"number": "A-18", "total": 41}
+        said: Any = chat.with_structured_output(schema, include_raw=include_raw).invoke("a")
+    parsed = said["parsed"] if include_raw else said
+    assert dict(parsed) == {"number": "A-18", "total": 41}
+
+
+def test_what_cannot_be_parsed_is_not_parsed_from_the_true_answer() -> None:
+    """What the client had read before the fault struck does not come through."""
+    with OpenAIServer([GOOD]) as server:
+        openai = ChatOpenAI(base_url=server.url, api_key="test", model="gpt-4o-mini", max_retries=0)
+        chat = FaultyModel(openai, FaultPlan("broken", FAULTS["malformed"]))
+        with pytest.raises(ValueError, match="parsed"):
+            chat.with_structured_output(ShortBill).invoke("a")
 
 
 def test_what_is_not_struck_is_as_without_a_plan() -> None:
@@ -381,7 +410,7 @@ def test_what_is_not_struck_is_as_without_a_plan() -> None:
     chat = FaultyModel(openai, plan)
     assert load_model(chat).name == load_model(openai).name == "openai:gpt-4o-mini"
     assert (chat.model_name, chat.metadata) == ("gpt-4o-mini", openai.metadata)
-    assert not hasattr(chat, "_astream_chat_model_events")
+    assert not hasattr(FaultyModel(Streaming(), plan), "_stream_chat_model_events")  # a way past the plan
     with pytest.raises(AttributeError, match="nonsense"):
         _ = chat.nonsense
     with pytest.raises(ModelUnavailable):

@@ -70,6 +70,8 @@ def note_end(connection: sqlite3.Connection, model: str, policy: Breaker, end: t
     if end.well and not end.probe:
         return
     breaker = _read(connection, model)
+    if breaker.forced:
+        return  # whatever the model does
     if end.probe and breaker.state == "half_open":
         _note_probe(connection, model, policy, breaker, end, now)
     elif breaker.state == "closed":

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 from stanchion.clock import Clock
-from stanchion.errors import BudgetExceeded, DeadlineExceeded, StoreError, TooManyCalls
+from stanchion.errors import BreakerOpen, BudgetExceeded, DeadlineExceeded, StoreError, TooManyCalls
 from stanchion.guards.limits import breaker, money, pacing, traffic
 from stanchion.guards.limits.deadline import Deadline, in_words
 from stanchion.guards.limits.moment import Moment, moment
@@ -59,6 +59,7 @@ class Ask(NamedTuple):
         softly: be refused at a soft cap already, because there is something cheaper to do.
         key: of the request's content, to find loops; empty outside our runner.
         again: guards said no to the answer before.
+        before: what the attempts before it may have cost, in billionths of a dollar.
     """
 
     spender: Spender
@@ -70,6 +71,7 @@ class Ask(NamedTuple):
     softly: bool = False
     key: str = ""
     again: bool = False
+    before: int = 0
 
 
 class Ticket(NamedTuple):
@@ -104,6 +106,11 @@ class End(NamedTuple):
     counts: bool = False
     spent: int | None = None
     tokens: int | None = None
+
+    @property
+    def tells(self) -> bool:
+        """Whether it says how the provider is: not where it was never reached, or nobody waited for what it says."""
+        return self.status != "unknown" and self.kind not in ("cancelled", "unavailable")
 
 
 class _Wait(NamedTuple):
@@ -184,14 +191,21 @@ class Gate:
         now = moment(self._clock)
         trying = self._database.submit(lambda tables: self._admit(tables.conn, ask, now, also))
         try:
-            outcome = await asyncio.wrap_future(trying)
+            outcome = trying.result() if trying.done() else await asyncio.wrap_future(trying)  # in memory it is done
         except asyncio.CancelledError:
             trying.add_done_callback(self._take_back)  # it may have been admitted all the same
             raise
-        if isinstance(outcome, _Wait) and self._clock.monotonic() - self._looked_for_dead > MISSED:
+        except BreakerOpen:
+            await self._look_for_dead()  # whose probes are never going to end
+            raise
+        if isinstance(outcome, _Wait):
+            await self._look_for_dead()
+        return outcome
+
+    async def _look_for_dead(self) -> None:
+        if self._clock.monotonic() - self._looked_for_dead > MISSED:
             self._looked_for_dead = self._clock.monotonic()
             await self.settle_dead()
-        return outcome
 
     def _take_back(self, trying: Future[Ticket | _Wait]) -> None:
         if not trying.cancelled() and not trying.exception() and isinstance(ticket := trying.result(), Ticket):
@@ -205,7 +219,7 @@ class Gate:
         if ask.need is None and ask.policy.money.unpriced == "refuse":
             raise BudgetExceeded(f"The price of {ask.model} is not known, and money.unpriced is refuse.")
         need = ask.need or 0
-        room = money.room(connection, spender, need, ask.policy.money)
+        room = money.room(connection, spender, need, ask.policy.money, before=ask.before)
         if room.warning and (ask.softly or ask.policy.money.at_soft == "fall_back"):
             raise BudgetExceeded(room.warning)
         if room.wait:
@@ -241,6 +255,8 @@ class Gate:
         """
         now = moment(self._clock)
         settling = self._database.submit(lambda tables: self._settle(tables.conn, ticket, end, now, also))
+        if settling.done():
+            return settling.result()
         return await asyncio.shield(asyncio.wrap_future(settling))  # whoever is cancelled must still give it back
 
     def give_up(self, ticket: Ticket, end: End) -> None:
@@ -281,20 +297,24 @@ class Gate:
         row = connection.execute(
             "SELECT status, cost FROM attempts WHERE call_id = ? AND number = ?", [ask.spender.call_id, ask.number]
         ).fetchone()
-        if row is None or row[0] in ("answered", "late"):
-            return False  # erased meanwhile, or counted already
+        if row is None:
+            return False  # erased meanwhile
         before, counted = row
+        if before in ("answered", "late"):  # counted already: a thread may be late before it is given up
+            also(connection, False)
+            return False
         spent = (ask.need or 0) if end.spent is None else end.spent
         again = end.status == "retry" and traffic.earn_retry(connection, model, policy.retry, now)
         if before == "started":
             money.settle(connection, ask.spender, counted, spent)
-            how = traffic.End(end.counts, end.seconds >= policy.breaker.slow_call.total_seconds(), ticket.probe)
-            traffic.count_end(connection, model, how, now)
-            breaker.note_end(connection, model, policy.breaker, how, now)
+            if end.tells:
+                how = traffic.End(end.counts, end.seconds >= policy.breaker.slow_call.total_seconds(), ticket.probe)
+                traffic.count_end(connection, model, how, now)
+                breaker.note_end(connection, model, policy.breaker, how, now)
         else:  # it was given up before, and counted as unknown
             money.settle(connection, ask.spender, 0, spent - counted)
         if end.tokens is not None:
-            pacing.give_back(connection, model, policy.rate(model), ask.tokens - end.tokens)
+            pacing.give_back(connection, model, policy.rate(model), ask.tokens, end.tokens)
         if ask.spender.run_id:
             connection.execute(
                 "UPDATE attempts SET status = ?, kind = ?, cost = ?, ended_at = ?, ms = ? "

@@ -58,20 +58,22 @@ class _Scope(NamedTuple):
     shared: bool
 
 
-def room(connection: sqlite3.Connection, spender: Spender, need: int, caps: Money) -> Room:
-    """Say whether a call that may cost so much can be paid under every cap.
+def room(connection: sqlite3.Connection, spender: Spender, need: int, caps: Money, *, before: int = 0) -> Room:
+    """Say whether a request that may cost so much can be paid under every cap.
 
     Args:
         connection: inside a transaction.
         spender: for whom.
         need: billionths of a dollar.
         caps: the limits.
+        before: billionths of a dollar that the attempts before it may have cost.
 
     Raises:
         BudgetExceeded: it cannot, whatever the calls under way will cost.
     """
     warning = ""
-    for scope in _scopes(connection, spender, caps):
+    waits: list[bool] = []  # for what is only reserved: for a sum that others wait for too?
+    for scope in _scopes(connection, spender, caps, before):
         cap = in_billionths(scope.cap)
         if scope.spent + need > cap:
             raise BudgetExceeded(
@@ -79,10 +81,10 @@ def room(connection: sqlite3.Connection, spender: Spender, need: int, caps: Mone
                 f"{in_dollars(max(0, cap - scope.spent))} is left."
             )
         if scope.spent + scope.reserved + need > cap:
-            return Room(wait=True, shared=scope.shared)
+            waits.append(scope.shared)
         if scope.spent + scope.reserved + need > caps.soft * cap and not warning:
             warning = f"More than {caps.soft:.0%} of money.{scope.key} ({in_dollars(cap)}) is spent or reserved."
-    return Room(warning=warning)
+    return Room(wait=bool(waits), shared=any(waits), warning="" if waits else warning)
 
 
 def reserve(connection: sqlite3.Connection, spender: Spender, need: int) -> None:
@@ -135,9 +137,9 @@ def in_dollars(billionths: int) -> str:
     return f"${dollars:.2f}" if dollars == dollars.quantize(Decimal("0.01")) else f"${dollars:.6f}"
 
 
-def _scopes(connection: sqlite3.Connection, spender: Spender, caps: Money) -> Iterator[_Scope]:
+def _scopes(connection: sqlite3.Connection, spender: Spender, caps: Money, before: int) -> Iterator[_Scope]:
     if caps.call is not None:
-        yield _Scope("call", caps.call, *_of_attempts(connection, "call_id = :call_id", spender), False)
+        yield _Scope("call", caps.call, before, 0, False)
     if spender.run_id and caps.step is not None:
         yield _Scope(
             "step", caps.step, *_of_attempts(connection, "run_id = :run_id AND task_id = :task_id", spender), False
@@ -149,7 +151,8 @@ def _scopes(connection: sqlite3.Connection, spender: Spender, caps: Money) -> It
     if caps.day is not None:
         yield _Scope("day", caps.day, *_of_day(connection, "TRUE", spender), True)
     if spender.tenant and caps.tenant is not None:
-        yield _Scope("tenant", caps.tenant, *_of_day(connection, "tenant = :tenant", spender), True)
+        # not shared, though the tenant's other calls wait for it too: other tenants stand in the same line
+        yield _Scope("tenant", caps.tenant, *_of_day(connection, "tenant = :tenant", spender), False)
 
 
 def _of_attempts(connection: sqlite3.Connection, whose: str, spender: Spender) -> tuple[int, int]:

@@ -2,7 +2,8 @@
 
 The generic cell rate algorithm (ITU-T I.371, 1996): one number, when the next request is due, paces requests evenly and
 says exactly how long to wait. A tenth of a minute's requests may come at once; the pace is slowed by as much, so that
-no minute ever holds more than the limit.
+no minute ever holds more than the limit. What is larger than that tenth, as one call's tokens may be, waits until so
+much less has come before it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def wait_for_room(connection: sqlite3.Connection, model: str, rate: Rate, tokens
         return LOOK_AGAIN
     if rate.requests is None and rate.tokens is None:
         return 0.0
-    requests_due, tokens_due = _due(connection, model, now)
+    requests_due, tokens_due = _due(connection, model, rate, now)
     after_requests, wait_requests = _paced(requests_due, rate.requests, 1, now)
     after_tokens, wait_tokens = _paced(tokens_due, rate.tokens, tokens, now)
     if wait := max(wait_requests, wait_tokens):
@@ -39,18 +40,19 @@ def wait_for_room(connection: sqlite3.Connection, model: str, rate: Rate, tokens
     return 0.0
 
 
-def give_back(connection: sqlite3.Connection, model: str, rate: Rate, unused: int) -> None:
-    """Give back tokens that a call was counted for and did not use.
+def give_back(connection: sqlite3.Connection, model: str, rate: Rate, counted: int, used: int) -> None:
+    """Give back the tokens that a call was counted for and did not use, or count those that it used besides.
 
     Args:
         connection: inside a transaction.
         model: which.
         rate: its limits.
-        unused: tokens; negative where it used more.
+        counted: tokens, as given to `wait_for_room`.
+        used: tokens.
     """
-    if rate.tokens is not None and unused:
+    if rate.tokens is not None and counted != used:
         interval, _ = _interval(rate.tokens)
-        unused = min(unused, int(rate.tokens))  # a call was never counted for more than a minute holds
+        unused = _counted(counted, rate.tokens) - _counted(used, rate.tokens)
         connection.execute("UPDATE pacing SET tokens_due = tokens_due - ? WHERE model = ?", [unused * interval, model])
 
 
@@ -59,9 +61,14 @@ def _paced(due: float, per_minute: float | None, amount: int, now: Moment) -> tu
     if per_minute is None:
         return due, 0.0
     interval, burst = _interval(per_minute)
-    start = max(due, now.epoch)
-    wait = start - now.epoch - (burst - 1) * interval
-    return start + min(amount, per_minute) * interval, max(0.0, wait)
+    counted = _counted(amount, per_minute)
+    wait = due + (counted - burst) * interval - now.epoch
+    return max(due, now.epoch) + counted * interval, max(0.0, wait)
+
+
+def _counted(amount: int, per_minute: float) -> float:
+    """A minute's worth at the most, or nothing larger could ever go; one request is one, however few a minute has."""
+    return min(amount, max(1.0, per_minute))
 
 
 def _interval(per_minute: float) -> tuple[float, float]:
@@ -69,10 +76,16 @@ def _interval(per_minute: float) -> tuple[float, float]:
     return MINUTE / (per_minute - burst if burst > 1 else per_minute), burst
 
 
-def _due(connection: sqlite3.Connection, model: str, now: Moment) -> tuple[float, float]:
+def _due(connection: sqlite3.Connection, model: str, rate: Rate, now: Moment) -> tuple[float, float]:
     row = connection.execute("SELECT requests_due, tokens_due FROM pacing WHERE model = ?", [model]).fetchone()
-    farthest = now.epoch + 10 * MINUTE  # beyond it, the clock was set back
-    return (0.0, 0.0) if row is None else tuple(0.0 if due > farthest else due for due in row)  # type: ignore[return-value]
+    requests_due, tokens_due = row or (0.0, 0.0)
+    return _believed(requests_due, rate.requests, now), _believed(tokens_due, rate.tokens, now)
+
+
+def _believed(due: float, per_minute: float | None, now: Moment) -> float:
+    """Forget what is due farther ahead than any request could bring it: the clock was set back since."""
+    interval = _interval(per_minute)[0] if per_minute else 0.0
+    return 0.0 if due > now.epoch + max(10 * MINUTE, 2 * interval) else due
 
 
 def _under_way(connection: sqlite3.Connection, model: str) -> int:

@@ -91,10 +91,11 @@ def earn_retry(connection: sqlite3.Connection, model: str, policy: Retry, now: M
         policy: the share of calls that retries may add, the window, and how many are free.
         now: the present time.
     """
-    first = _slot(now.epoch - policy.window.total_seconds())
-    calls, retries = connection.execute(
-        "SELECT coalesce(sum(calls), 0), coalesce(sum(retries), 0) FROM traffic WHERE model = ? AND slot > ?",
-        [model, first],
+    first = _slot(now.epoch - policy.window.total_seconds())  # only part of this slot is in the window: so all of its
+    calls, retries = connection.execute(  # retries count, and none of its calls
+        """SELECT coalesce(sum(calls) FILTER (WHERE slot > :first), 0), coalesce(sum(retries), 0) FROM traffic
+           WHERE model = :model AND slot >= :first""",
+        {"model": model, "first": first},
     ).fetchone()
     if retries >= max(policy.floor, int(policy.share * calls)):
         return False
@@ -121,7 +122,7 @@ def ends(connection: sqlite3.Connection, model: str, window: float, now: Moment)
     )
     row = connection.execute(
         """SELECT coalesce(sum(ended), 0), coalesce(sum(failures), 0), coalesce(sum(slow), 0) FROM traffic
-           WHERE model = ? AND slot > ?""",
+           WHERE model = ? AND slot >= ?""",
         [model, _slot(now.epoch - window)],
     ).fetchone()
     return Ends(*row)
