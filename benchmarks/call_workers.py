@@ -135,7 +135,7 @@ class Job(NamedTuple):
         db: the database.
         url: the provider's address.
         graph: a key of `GRAPHS`.
-        policy: tables of a `Policy`.
+        policy: tables of a `Policy`; None: the defaults.
         documents: how many new runs to start; 0 resumes what is there.
         first: the number of the first document.
         concurrency: runs at a time.
@@ -146,7 +146,7 @@ class Job(NamedTuple):
     db: str
     url: str
     graph: str = "chain"
-    policy: dict[str, Any] = {}
+    policy: dict[str, Any] | None = None
     documents: int = 0
     first: int = 0
     concurrency: int = 8
@@ -179,7 +179,7 @@ async def _run(job: Job) -> None:
         if job.die == (event, seen[event]):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    workflow = GRAPHS[job.graph](Policy(**job.policy))
+    workflow = GRAPHS[job.graph](Policy(**(job.policy or {})))
     numbers = range(job.first, job.first + job.documents)
     inputs = [Input(id=f"doc-{number}", document={"text": f"REF{number:05}"}) for number in numbers]
     async with Runner(workflow, db=job.db, model=job.model, concurrency=job.concurrency, observe=observe) as runner:

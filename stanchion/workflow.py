@@ -39,6 +39,7 @@ class Workflow:
         critical: the fields whose error in an accepted run is a silent error.
         group: the truth's field whose rows belong together when thresholds are chosen out of fold.
         policy: the limits on its runs and calls; what it does not set stays at its default.
+        examples: inputs to try it on, for drills and demos: what `stanchion run` takes.
         reference: what loads it again; filled in by `load_workflow`.
     """
 
@@ -51,6 +52,7 @@ class Workflow:
     critical: Sequence[str] = ()
     group: str | None = None
     policy: Policy = Policy()  # noqa: RUF009 - frozen
+    examples: Path | None = None
     reference: str = ""
 
     def __post_init__(self) -> None:

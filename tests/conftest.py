@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,15 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_runtest_setup() -> None:
     """Refuse every connection that leaves this machine."""
     socket_allow_hosts(["127.0.0.1", "::1", "localhost"], allow_unix_socket=True)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_learned_of_models() -> Iterator[None]:
+    """Forget what the whole process counted of models, or one test's failures would open the breaker of the next."""
+    yield
+    if door := sys.modules.get("stanchion.models.door"):
+        for shared in (door._gate_of_process, door._flights_of_process, door._chance_of_process):
+            shared.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from langgraph.graph import END, START, StateGraph
 from pydantic import BaseModel, ConfigDict
 
 from stanchion.context import RunContext
+from stanchion.graphs.demo import DATASET
 from stanchion.graphs.receipts_rules import quick, thorough
 from stanchion.graphs.receipts_truth import same_company, same_date, same_total
 from stanchion.graphs.receipts_weigh import weigh
@@ -100,4 +101,5 @@ workflow = Workflow(
     compare={"date": same_date, "total": same_total, "company": same_company},
     critical=("date", "total"),
     group="company",
+    examples=DATASET,
 )

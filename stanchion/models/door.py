@@ -42,7 +42,7 @@ from stanchion.models.loop import on_models_loop
 from stanchion.models.messages import clean, content_key, cost_of, dumps, message_from, tokens_of, version_of
 from stanchion.models.providers import Model, bind_schema, blocks, takes_timeout
 from stanchion.models.sorting import answer_within, sort_error
-from stanchion.store.calls import CallKey, Journal, add_call, end_call
+from stanchion.store.calls import CallKey, Journal, abandon_call, add_call, end_call
 from stanchion.store.memory import MemoryDatabase
 from stanchion.threads import in_thread
 
@@ -101,13 +101,27 @@ class _Call(NamedTuple):
     softly: bool
 
 
+class _Before(NamedTuple):
+    """The attempts of a call that came before the next one."""
+
+    attempts: int = 0
+    paid: Decimal | None = Decimal(0)  # None where that is unknown
+    counted: int = 0  # billionths of a dollar; what is unknown counts as all that was reserved
+
+    def and_one(self, ticket: Ticket, *, cost_unknown: bool) -> _Before:
+        """Add an attempt that gave no answer."""
+        if not cost_unknown:
+            return self._replace(attempts=self.attempts + 1)
+        return _Before(self.attempts + 1, None, self.counted + (ticket.ask.need or 0))
+
+
 class _Attempt(NamedTuple):
     """One request that may be sent."""
 
     call: _Call
     ticket: Ticket
     start: float  # on the clock's monotonic
-    paid_before: Decimal | None  # by the attempts before it; None where that is unknown
+    before: _Before
 
 
 class Door:
@@ -197,36 +211,41 @@ class Door:
             async with asyncio.timeout(left + MARGIN):
                 landed = await self._flights.join(call.model.chat, call.key.content, partial(self._make, call))
         except TimeoutError:
-            raise DeadlineExceeded(f"{call.deadline.what} ended before {call.model.name} answered.") from None
+            raise DeadlineExceeded(f"{call.deadline.named} ended before {call.model.name} answered.") from None
         if landed.shared:
             await self._record_shared(call, landed)
         return landed.message
 
     async def _make(self, call: _Call) -> tuple[AIMessage, str]:
         """Make a call: one attempt after another, as long as that may help and the limits allow."""
-        number = 1
-        paid: Decimal | None = Decimal(0)
-        while True:
-            attempt = await self._admitted(call, number, paid)
-            self._observe("call started" if number == 1 else "call retried")
-            try:
-                message = await self._send(attempt)
-            except ModelError as error:
-                number += 1
-                wait = self._wait_before(number, error, call.deadline)
-                again = await self._failed(attempt, error, again=wait is not None)
-                if wait is None or not again:
-                    self._observe("call failed")
+        before = _Before()
+        try:
+            while True:
+                attempt = await self._admitted(call, before)
+                self._observe("call retried" if before.attempts else "call started")
+                try:
+                    message = await self._send(attempt)
+                except ModelError as error:
+                    wait = self._wait_before(attempt.ticket.ask.number + 1, error, call.deadline)
+                    again = await self._failed(attempt, error, again=wait is not None)
+                    if wait is None or not again:
+                        self._observe("call failed")
+                        raise
+                    before = before.and_one(attempt.ticket, cost_unknown=error.cost_unknown)
+                    await self._clock.sleep(wait)
+                except BaseException:
+                    before = before.and_one(attempt.ticket, cost_unknown=True)
+                    self._gate.give_up(attempt.ticket, self._end(attempt, "unknown", cost=None))
                     raise
-                paid = _sum(paid, None if error.cost_unknown else Decimal(0))
-                await self._clock.sleep(wait)
-            except BaseException:  # whoever waited for it was cancelled
-                self._abandon(attempt)
-                raise
-            else:
-                await self._answered(attempt, message)
-                self._observe("call answered")
-                return message, call.id
+                else:
+                    await self._answered(attempt, message)
+                    self._observe("call answered")
+                    return message, call.id
+        except ModelError:
+            raise
+        except BaseException:  # whoever waited for it was cancelled
+            self._note_abandoned(call, before)
+            raise
 
     def _wait_before(self, number: int, error: ModelError, deadline: Deadline) -> float | None:
         """Return the seconds to wait before an attempt, or None where it cannot help or would come too late."""
@@ -237,19 +256,19 @@ class Door:
 
     # --- Before a request, and the request  ---
 
-    async def _admitted(self, call: _Call, number: int, paid: Decimal | None) -> _Attempt:
+    async def _admitted(self, call: _Call, before: _Before) -> _Attempt:
         """Wait at the gate; the journal's row of the call is written with what the gate counts."""
-        if not call.deadline.remaining(self._clock):
-            raise DeadlineExceeded(f"{call.deadline.what} is over; {call.model.name} is not asked any more.")
         try:
-            ticket = await self._gate.admit(self._gate_ask(call, number), call.deadline, self._opening(call))
+            if not call.deadline.remaining(self._clock):
+                raise DeadlineExceeded(f"{call.deadline.named} is over; {call.model.name} is not asked any more.")
+            ticket = await self._gate.admit(self._gate_ask(call, before), call.deadline, self._opening(call))
         except ModelError as error:
-            if number > 1:
-                await self._note_end(call, _failure(error, paid))
+            if before.attempts:
+                await self._note_end(call, {**_failure(error, before.paid), "attempts": before.attempts})
             raise
-        return _Attempt(call, ticket, self._clock.monotonic(), paid)
+        return _Attempt(call, ticket, self._clock.monotonic(), before)
 
-    def _gate_ask(self, call: _Call, number: int) -> Ask:
+    def _gate_ask(self, call: _Call, before: _Before) -> Ask:
         model, request = call.model, call.request
         read = most_input_tokens(request.messages, request.schema) or UNCOUNTABLE
         written = most_output_tokens(model, self.policy.money.max_output_tokens)
@@ -257,7 +276,7 @@ class Door:
         run_id = call.key.run_id if self._journal else ""
         return Ask(
             Spender(call.id, run_id, call.key.task_id, self._workflow, self._tenant, day=""),
-            number,
+            before.attempts + 1,
             model.name,
             None if most is None else in_billionths(most),
             read + written,
@@ -265,6 +284,7 @@ class Door:
             call.softly,
             call.key.content,
             request.again,
+            before.counted,
         )
 
     async def _send(self, attempt: _Attempt) -> AIMessage:
@@ -304,11 +324,11 @@ class Door:
 
     async def _answered(self, attempt: _Attempt, message: AIMessage) -> None:
         tokens, cost = tokens_of(message), cost_of(attempt.call.model, message)
-        whole = _sum(attempt.paid_before, cost)
+        whole = _sum(attempt.before.paid, cost)
         row = {
             "status": "answered",
             "answer": dumps([message]),
-            "cost_usd": None if whole is None else str(whole),
+            "cost_usd": _text(whole),
             "model_version": version_of(message),
             **(tokens or {}),
         }
@@ -317,7 +337,7 @@ class Door:
 
     async def _failed(self, attempt: _Attempt, error: ModelError, *, again: bool) -> bool:
         spent = None if error.cost_unknown else Decimal(0)
-        row = _failure(error, _sum(attempt.paid_before, spent))
+        row = _failure(error, _sum(attempt.before.paid, spent))
         end = self._end(attempt, "retry" if again else "failed", cost=spent, error=error)
         return await self._settle(attempt, end, row)
 
@@ -363,10 +383,6 @@ class Door:
             )
             self._gate.give_up(attempt.ticket, end)
 
-    def _abandon(self, attempt: _Attempt) -> None:
-        self._gate.give_up(attempt.ticket, self._end(attempt, "unknown", cost=None))
-        self._note_now(attempt.call, {"status": "unknown", **self._now()})
-
     async def _record_shared(self, call: _Call, landed: Landed) -> None:
         """Keep the answer of another's call as one of this run's own, which cost nothing."""
         row = self._opening_row(call) | self._now()
@@ -398,17 +414,18 @@ class Door:
             whole = row | self._now()
             await self._journal.database.write(lambda tables: end_call(tables.conn, call.id, whole))
 
-    def _note_now(self, call: _Call, row: dict[str, Any]) -> None:
+    def _note_abandoned(self, call: _Call, before: _Before) -> None:
         if self._journal:
+            row = {"cost_usd": _text(before.paid), "attempts": before.attempts, **self._now()}
             with suppress(StoreError):  # closed meanwhile: the row stays `started`, which means unknown too
-                self._journal.database.submit(lambda tables: end_call(tables.conn, call.id, row))
+                self._journal.database.submit(lambda tables: abandon_call(tables.conn, call.id, row))
 
     def _now(self) -> dict[str, str]:
         return {"ended_at": self._clock.now().isoformat()}
 
     def _step_deadline(self, node: str) -> Deadline:
         seconds = self.policy.step_time(node).total_seconds()
-        return Deadline(self._clock.monotonic() + seconds, f"The {in_words(seconds)} of the step {node or '(unnamed)'}")
+        return Deadline(self._clock.monotonic() + seconds, f"the {in_words(seconds)} of the step {node or '(unnamed)'}")
 
     @property
     def _is_capped(self) -> bool:
@@ -449,8 +466,11 @@ def _key(model: Model, request: Request, place: Place) -> CallKey:
 
 
 def _failure(error: ModelError, paid: Decimal | None) -> dict[str, Any]:
-    cost = None if paid is None else str(paid)
-    return {"status": "failed", "error": str(error), "kind": error.kind, "cost_usd": cost}
+    return {"status": "failed", "error": str(error), "kind": error.kind, "cost_usd": _text(paid)}
+
+
+def _text(dollars: Decimal | None) -> str | None:
+    return None if dollars is None else str(dollars)
 
 
 def _sum(paid: Decimal | None, more: Decimal | None) -> Decimal | None:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from stanchion.context import run_context
 from stanchion.errors import UsageError
 from stanchion.guards import bare_model, check
+from stanchion.guards.limits.deadline import when_late
 from stanchion.nodes.state import Node, WorkflowState
 from stanchion.verdict import Candidate, Rung, Source, Verdict
 
@@ -69,6 +70,7 @@ def decide(output: Any, *, critical: Sequence[str], accept_at: float, weigh: Wei
     if not 0 < accept_at <= 1:
         raise UsageError(f"accept_at is a probability above 0 and up to 1; not {accept_at!r}.")
 
+    @when_late(lambda _state, reason: {"verdict": Verdict(decision="review", reason=reason)})
     def node(state: WorkflowState) -> dict[str, Any]:
         candidates = list(state.get("candidates", {}).values())
         chosen = (weigh or weigh_rungs)(state["source"], candidates)

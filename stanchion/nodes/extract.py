@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from stanchion.errors import UsageError
+from stanchion.guards.limits.deadline import when_late
 from stanchion.nodes.state import Node, WorkflowState
 from stanchion.verdict import Candidate, Found, Source, Verdict
 
@@ -35,6 +36,7 @@ def extract(
     if sure is not None and (not sure or not all(0 < least <= 1 for least in sure.values())):
         raise UsageError(f"sure names fields with a probability above 0 and up to 1, or is None; not {sure!r}.")
 
+    @when_late(lambda _state, reason: {"verdict": Verdict(decision="unsure", reason=reason)})
     def node(state: WorkflowState) -> dict[str, Any]:
         found = dict(rules(state["source"]))
         candidate = Candidate(rung=rung, output={name: item.value for name, item in found.items()}, found=found)

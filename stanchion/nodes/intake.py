@@ -10,6 +10,7 @@ from threading import Lock
 from typing import Any, Literal, NamedTuple
 
 from stanchion.errors import StanchionError, UsageError
+from stanchion.guards.limits.deadline import when_late
 from stanchion.nodes.state import Node, WorkflowState
 from stanchion.text.decode import decode, tidy, without_tags
 from stanchion.text.layout import lay_out
@@ -61,6 +62,7 @@ def intake(
     if isinstance(languages, str) or on_language not in ("warn", "refuse") or max_chars < 1:
         raise UsageError("intake takes max_chars of at least 1, a set of languages, and on_language warn or refuse.")
 
+    @when_late(lambda state, reason: _refusal(state.get("document"), f"The document was not read. {reason}"))
     def node(state: WorkflowState) -> dict[str, Any]:
         document = state.get("document")
         try:

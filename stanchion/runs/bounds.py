@@ -29,7 +29,7 @@ from langgraph.runtime import get_runtime
 from langgraph.types import RetryPolicy
 
 from stanchion.clock import Clock, SystemClock
-from stanchion.errors import LoopLimit, OutOfTime, StepOutOfTime, UsageError
+from stanchion.errors import LoopLimit, OutOfTime, StanchionError, StepOutOfTime, UsageError
 from stanchion.guards.limits.deadline import Deadline, in_words, step_deadline
 from stanchion.threads import in_thread
 
@@ -45,7 +45,8 @@ GOODBYE_SECONDS = 1.0  # the same where the whole run is cancelled, and nobody i
 AnyPregel = TypeVar("AnyPregel", bound=Pregel[Any, Any, Any, Any])
 Run = Callable[..., Awaitable[Any]]
 Late = Callable[[str, Any], None]
-"""Told the node, and what it returned or raised, after its step was given up; called in whichever thread it ran in."""
+"""Told LangGraph's id of the step's execution, and what it returned or raised after the step was given up; called in
+whichever thread it ran in."""
 
 
 class Bounds:
@@ -55,7 +56,6 @@ class Bounds:
         policy: the budgets of steps, and how many there may be.
         deadline: the run's. Once it has passed, steps have 5 s at most, so that the run can still come to its end.
         clock: the one that the deadline was read from.
-        visits: node to the number of supersteps that it ran in before, when the run was worked on earlier.
         late: told what late steps came to.
     """
 
@@ -65,14 +65,12 @@ class Bounds:
         *,
         deadline: Deadline | None = None,
         clock: Clock | None = None,
-        visits: Mapping[str, int] | None = None,
-        late: Late = lambda _node, _answer: None,
+        late: Late = lambda _task_id, _answer: None,
     ) -> None:
         self.clock = clock or SystemClock()
         self.late = late
         self._policy = policy
         self._deadline = deadline
-        self._before = visits or {}
         self._visits: dict[str, set[tuple[int, ...]]] = defaultdict(set)
         self._steps: dict[str, _Step] = {}
 
@@ -99,10 +97,11 @@ class Bounds:
         """
         place = config["metadata"]["langgraph_checkpoint_ns"]
         if place not in self._steps:
-            self._steps[place] = self._begun(node, config["metadata"]["langgraph_step"])
+            task_id = place.rpartition(":")[2]
+            self._steps[place] = self._begun(node, task_id, config["metadata"]["langgraph_step"])
         return self._steps[place]
 
-    def _begun(self, node: str, superstep: int) -> _Step:
+    def _begun(self, node: str, task_id: str, superstep: int) -> _Step:
         outer = _step.get()  # the step whose subgraph we are in
         path = node if outer is None else f"{outer.path}/{node}"
         supersteps = (superstep,) if outer is None else (*outer.supersteps, superstep)
@@ -117,7 +116,7 @@ class Bounds:
             due = min(due, self._deadline)
         if outer is not None:
             due, end = min(due, outer.due), min(end, outer.end)
-        return _Step(self, path, supersteps, due, end)
+        return _Step(self, path, task_id if outer is None else outer.task_id, supersteps, due, end)
 
     def _count(self, path: str, supersteps: tuple[int, ...]) -> None:
         loops = self._policy.loops
@@ -125,7 +124,7 @@ class Bounds:
             raise LoopLimit(f"The run was stopped after {loops.steps} steps (loops.steps in the policy): a loop?")
         visits = self._visits[path]
         visits.add(supersteps)  # many at once, as of a fan-out, are one visit
-        if len(visits) + self._before.get(path, 0) > loops.visits:
+        if len(visits) > loops.visits:
             raise LoopLimit(
                 f"The run was stopped before the step {path}, which had run {loops.visits} times (loops.visits in the "
                 f"policy): a loop?"
@@ -138,13 +137,17 @@ class _Step:
     Args:
         bounds: the run's.
         path: its node, behind those whose subgraphs it is in: `agent/tools`.
+        task_id: LangGraph's id of the execution; of the outermost graph's.
         supersteps: LangGraph's numbers of the supersteps it is in, the outermost graph's first.
         due: when it should be over, which it may see for itself.
         end: when it is given up, on the clock's `monotonic`.
     """
 
-    def __init__(self, bounds: Bounds, path: str, supersteps: tuple[int, ...], due: Deadline, end: float) -> None:
-        self.bounds, self.path, self.supersteps, self.due, self.end = bounds, path, supersteps, due, end
+    def __init__(
+        self, bounds: Bounds, path: str, task_id: str, supersteps: tuple[int, ...], due: Deadline, end: float
+    ) -> None:
+        self.bounds, self.path, self.task_id, self.supersteps = bounds, path, task_id, supersteps
+        self.due, self.end = due, end
 
     def left(self) -> float:
         """Return the seconds until it is given up."""
@@ -156,7 +159,7 @@ class _Step:
 
     def tell_late(self, answer: Any) -> None:
         """Hand on what it came to after it was given up."""
-        self.bounds.late(self.path, answer)
+        self.bounds.late(self.task_id, answer)
 
 
 _bounds: ContextVar[Bounds | None] = ContextVar("bounds", default=None)
@@ -217,6 +220,7 @@ class _Bounded(Runnable[Any, Any]):
         self.name = inner.get_name()
         self._node, self._inner, self._retry, self._least = node, inner, retry, least
         self._run = _in_own_thread(inner) or partial(_watched, inner)
+        self._when_late = _when_late(inner)
 
     def invoke(self, *_: Any, **__: Any) -> Any:
         """Refuse: what runs in the caller's own thread cannot be bounded.
@@ -243,6 +247,10 @@ class _Bounded(Runnable[Any, Any]):
             return await self._run(step, max(step.left(), self._least), input, config, **kwargs)
         except GraphBubbleUp:  # an interrupt, or a command to the parent graph
             raise
+        except StepOutOfTime as late:
+            if self._when_late is None:
+                raise
+            return self._when_late(input, str(late))
         except Exception as error:
             if self._pause_after(error) > step.left():
                 raise step.out_of_time(f": it failed, {type(error).__name__}, too late to be tried again") from error
@@ -274,6 +282,12 @@ def _in_own_thread(inner: Runnable[Any, Any]) -> Run | None:
     if isinstance(inner, RunnableLambda):
         return None if hasattr(inner, "afunc") else partial(_blocking, inner.invoke)
     return None
+
+
+def _when_late(inner: Runnable[Any, Any]) -> Callable[[Any, str], Any] | None:
+    """Return what a node answers where it is given up, if its author said so."""
+    functions = (getattr(inner, "func", None), getattr(inner, "afunc", None))
+    return next((found for function in functions if (found := getattr(function, "when_late", None))), None)
 
 
 def _is_blocking(afunc: Any) -> bool:
@@ -332,10 +346,10 @@ def _ended_late(step: _Step, task: asyncio.Task[Any]) -> None:
 
 
 def _within_budget(policies: Sequence[RetryPolicy] | RetryPolicy | None) -> Sequence[RetryPolicy]:
-    """Keep LangGraph from trying again what is out of time, or a loop."""
+    """Keep LangGraph from trying again what is out of time, a loop, or a call: calls are tried again by the door."""
     given = [policies] if isinstance(policies, RetryPolicy) else policies or ()
     return [policy._replace(retry_on=partial(_may_retry, policy)) for policy in given]
 
 
 def _may_retry(policy: RetryPolicy, error: Exception) -> bool:
-    return not isinstance(error, StepOutOfTime | LoopLimit) and _should_retry_on(policy, error)
+    return not isinstance(error, StanchionError) and _should_retry_on(policy, error)

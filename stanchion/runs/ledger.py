@@ -383,6 +383,18 @@ def step_ended(
     )
 
 
+def step_late(tables: Tables, run_id: str, task_id: str, at: str) -> None:
+    """Record that a step ended after it was given up.
+
+    Args:
+        tables: in the writer thread.
+        run_id: which run.
+        task_id: LangGraph's id of the execution.
+        at: the present time.
+    """
+    tables.conn.execute("UPDATE steps SET late_at = ? WHERE run_id = ? AND task_id = ?", [at, run_id, task_id])
+
+
 def add_verdict(tables: Tables, run_id: str, task_id: str, node: str, verdict: Verdict) -> None:
     """Record the verdict that a step gave.
 

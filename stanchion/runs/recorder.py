@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from stanchion.clock import Clock
+from stanchion.errors import StoreError
 from stanchion.runs import ledger
 from stanchion.runs.ledger import as_json
 from stanchion.store import Database
@@ -84,6 +86,17 @@ class StepRecorder:
         """
         for task_id in list(self._running):
             self._write(self._end(task_id, state=None, error=f"{type(error).__name__}: {error}"))
+
+    def note_late(self, task_id: str, _answer: Any) -> None:
+        """Record that a step ended after it was given up; what it came to is thrown away.
+
+        Args:
+            task_id: LangGraph's id of its execution.
+        """
+        with suppress(StoreError):  # it may be long after the database was closed
+            self._database.submit(
+                partial(ledger.step_late, run_id=self._run_id, task_id=task_id, at=self._clock.now().isoformat())
+            )
 
     async def written(self) -> None:
         """Wait until everything recorded is on disk.

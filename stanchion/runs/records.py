@@ -31,6 +31,7 @@ class Run(_Row):
         version: the workflow's version when the run was made.
         model: the model's usual string.
         prompts: id to version and hash of the prompts in force.
+        tenant: on whose behalf it was made; empty where nobody is told apart.
         input_id: the caller's own id of the input.
         status: where it is.
         outcome: how it ended; None until then.
@@ -52,6 +53,7 @@ class Run(_Row):
     version: str
     model: str
     prompts: dict[str, Any] = {}
+    tenant: str = ""
     input_id: str
     status: Status
     outcome: OutcomeKind | None = None
@@ -85,6 +87,7 @@ class Step(_Row):
         state_out: what it wrote; None while it runs, waits, or once erased.
         error: what went wrong, if anything did.
         ms: how long its last execution took, in milliseconds.
+        late_at: when it ended, where that was after it was given up; what it came to was thrown away.
     """
 
     run_id: str
@@ -98,6 +101,7 @@ class Step(_Row):
     started_at: datetime
     ended_at: datetime | None = None
     ms: float | None = None
+    late_at: datetime | None = None
 
     _read_json = field_validator("state_in", "state_out", mode="before")(_loads)
 
@@ -106,9 +110,15 @@ class Call(_Row):
     """One request to a model.
 
     Args:
-        status: `started` and never ended means that nobody knows whether it was answered, or paid for.
+        status: `unknown` means that its process died meanwhile: nobody knows whether it was answered, or paid for.
         request: the messages as sent; `answer`: the raw message as it came.
-        cost_usd: US dollars; None where the price is not known.
+        kind: of the failure, in one word.
+        attempts: requests sent; 0 where another run's same call answered this one too.
+        shared_with: the id of that call.
+        reask: guards said no to the answer before.
+        warning: such as a cap that is nearly spent.
+        model_version: which version the provider says answered.
+        cost_usd: US dollars, all attempts together; None where the price is not known.
     """
 
     id: str
@@ -119,10 +129,16 @@ class Call(_Row):
     prompt: str
     prompt_version: str
     prompt_hash: str
-    status: Literal["started", "answered", "failed"]
+    status: Literal["started", "answered", "failed", "unknown"]
     request: Any = None
     answer: Any = None
     error: str | None = None
+    kind: str | None = None
+    attempts: int = 1
+    shared_with: str | None = None
+    reask: bool = False
+    warning: str | None = None
+    model_version: str | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
     cost_usd: Decimal | None = None

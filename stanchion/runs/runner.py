@@ -355,13 +355,13 @@ class Runner:
         run_id = row["id"]
         config: Any = {
             "configurable": {"thread_id": run_id, STRICT_RESUME: True},
-            "recursion_limit": self.policy.loops.steps,
+            "recursion_limit": self.policy.loops.steps + 2,  # our own limit comes first: it counts over resumes too
             "run_name": self.workflow.name,
         }
         context = self._context(row)
         given = await self._next_input(row, config, recorder)
         try:
-            with Bounds(self.policy, deadline=context.deadline, clock=self._clock):
+            with Bounds(self.policy, deadline=context.deadline, clock=self._clock, late=recorder.note_late):
                 async for event in self._graph.astream(
                     given, config, context=context, stream_mode="tasks", durability="sync"
                 ):
@@ -478,7 +478,7 @@ class Runner:
     def _deadline(self, row: dict[str, Any]) -> Deadline:
         whole = self.policy.time.run.total_seconds()
         left = whole - row["worked_ms"] / 1000
-        return Deadline(self._clock.monotonic() + left, f"The {in_words(whole)} of the run")
+        return Deadline(self._clock.monotonic() + left, f"the {in_words(whole)} of the run")
 
     def _model_of(self, row: dict[str, Any]) -> Model:
         """Return the model given to the runner, else the one that the run was made with."""

@@ -74,6 +74,21 @@ def add_call(connection: sqlite3.Connection, call_id: str, key: CallKey, row: Ma
     connection.execute(f"INSERT INTO calls ({columns}) VALUES ({marks})", whole)  # noqa: S608
 
 
+def abandon_call(connection: sqlite3.Connection, call_id: str, row: Mapping[str, Any]) -> None:
+    """Record that nobody waits any more for a call, unless its end was recorded just before.
+
+    Args:
+        connection: inside a transaction.
+        call_id: as given to `add_call`.
+        row: money, attempts and times.
+    """
+    (open_,) = connection.execute(
+        "SELECT count(*) FROM calls WHERE id = ? AND status = 'started'", [call_id]
+    ).fetchone()
+    if open_:
+        end_call(connection, call_id, {"status": "unknown", **row})
+
+
 def end_call(connection: sqlite3.Connection, call_id: str, row: Mapping[str, Any]) -> None:
     """Record how a call ended.
 

@@ -263,6 +263,7 @@ def m003_limits(db: Tables) -> None:
         "claimed_at TEXT",
     ):
         db.conn.execute(f"ALTER TABLE runs ADD COLUMN {column}")
+    db.conn.execute("ALTER TABLE steps ADD COLUMN late_at TEXT")  # when it ended after it was given up
     for column in (
         "attempts INTEGER NOT NULL DEFAULT 1",  # requests sent
         "kind TEXT",  # of the failure

@@ -178,8 +178,8 @@ def test_an_interrupt_is_exit_code_130_and_resume_finishes(
     stanchion: Stanchion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C while a model thinks ends at once, without a traceback; the command that it prints finishes the runs."""
-    text = "CORNER SHOP\nsomething 12.00\nsomething 13.50"
-    path = lines(tmp_path / "two.jsonl", letter(1, text), letter(2, text))
+    texts = [f"CORNER SHOP {number}\nsomething 12.00\nsomething 13.50" for number in (1, 2)]  # no shared request
+    path = lines(tmp_path / "two.jsonl", *(letter(number, text) for number, text in enumerate(texts, 1)))
     answer = '{"company": "CORNER SHOP", "date": null, "total": "13.50"}'
     with OpenAIServer(lambda _request: answer) as server:
         server.hold()

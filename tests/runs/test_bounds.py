@@ -22,8 +22,8 @@ from langgraph.runtime import Runtime, get_runtime
 from langgraph.types import Command, RetryPolicy, Send, interrupt
 
 from stanchion.clock import SystemClock
-from stanchion.errors import LoopLimit, StepOutOfTime, UsageError
-from stanchion.guards.limits.deadline import Deadline, step_deadline
+from stanchion.errors import LoopLimit, ModelUnavailable, StepOutOfTime, UsageError
+from stanchion.guards.limits.deadline import Deadline, step_deadline, when_late
 from stanchion.guards.limits.policy import Policy
 from stanchion.runs import bounds
 from stanchion.runs.bounds import Bounds, bounded
@@ -116,8 +116,8 @@ def test_what_a_node_answers_although_cancelled_is_told() -> None:
     async def main() -> None:
         has_told = asyncio.Event()
 
-        def late(node: str, answer: Any) -> None:
-            told.append((node, answer))
+        def late(task_id: str, answer: Any) -> None:
+            told.append((task_id, answer))
             has_told.set()
 
         with Bounds(SHORT, late=late), pytest.raises(StepOutOfTime):
@@ -126,7 +126,7 @@ def test_what_a_node_answers_although_cancelled_is_told() -> None:
         await has_told.wait()
 
     asyncio.run(main())
-    assert told == [("n0", {"seen": ["too late"]})]
+    assert [answer for _, answer in told] == [{"seen": ["too late"]}]
 
 
 @pytest.mark.parametrize("kind", ["function", "runnable"])
@@ -134,8 +134,8 @@ def test_a_blocking_step_is_given_up_and_its_late_answer_told(release: threading
     """A synchronous node that hangs ends at its budget; what it returns later is told, and written nowhere."""
     told, has_told = [], threading.Event()
 
-    def late(node: str, answer: Any) -> None:
-        told.append((node, answer))
+    def late(task_id: str, answer: Any) -> None:
+        told.append((task_id, answer))
         has_told.set()
 
     def node(_state: State) -> State:
@@ -146,7 +146,7 @@ def test_a_blocking_step_is_given_up_and_its_late_answer_told(release: threading
         run(chain(node if kind == "function" else RunnableLambda(node)), SHORT, late=late)
     release.set()
     assert has_told.wait(LONG)
-    assert told == [("n0", {"seen": ["too late"]})]
+    assert [answer for _, answer in told] == [{"seen": ["too late"]}]
 
 
 def test_an_error_handler_takes_the_cheap_edge(release: threading.Event) -> None:
@@ -301,20 +301,21 @@ def test_the_last_failure_is_raised_as_it_is() -> None:
         run(chain(fails, retry_policy=policy), SHORT)
 
 
-@pytest.mark.parametrize("limit", ["time", "visits"])
-def test_what_is_out_of_time_or_a_loop_is_not_tried_again(limit: str) -> None:
-    """A retry policy that would try anything again does not try StepOutOfTime or LoopLimit."""
+@pytest.mark.parametrize("error", [None, ModelUnavailable("down")])
+def test_what_is_out_of_time_or_a_call_is_not_tried_again(error: Exception | None) -> None:
+    """A retry policy that would try anything again does not try StepOutOfTime, nor a call: the door has done that."""
     entered = []
 
     async def node(state: State) -> State:
         entered.append(1)
+        if error is not None:
+            raise error
         return await polite(state)
 
     policy = RetryPolicy(max_attempts=5, initial_interval=0.001, jitter=False, retry_on=lambda _error: True)
-    before = {"n0": 25} if limit == "visits" else {}
-    with pytest.raises(StepOutOfTime if limit == "time" else LoopLimit):
-        run(chain(node, retry_policy=policy), SHORT, visits=before)
-    assert len(entered) == (1 if limit == "time" else 0)
+    with pytest.raises(StepOutOfTime if error is None else ModelUnavailable):
+        run(chain(node, retry_policy=policy), SHORT)
+    assert entered == [1]
 
 
 # --- Loops  ---
@@ -329,19 +330,18 @@ def circle() -> Any:
     return builder.compile()
 
 
-@pytest.mark.parametrize(("before", "ran"), [({}, 3), ({"round": 2}, 1), ({"other": 2}, 3)])
-def test_a_node_begins_only_so_often(before: dict[str, int], ran: int) -> None:
-    """A loop ends with LoopLimit naming the node, once it ran as often as the policy says, earlier visits included."""
+def test_a_node_begins_only_so_often() -> None:
+    """A loop ends with LoopLimit naming the node, once it ran as often as the policy says."""
     states: list[Any] = []
 
     async def main() -> None:
-        with Bounds(Policy(loops={"visits": 3}), visits=before):
+        with Bounds(Policy(loops={"visits": 3})):
             async for state in bounded(circle()).astream({"seen": []}, stream_mode="values"):
                 states.append(state)
 
     with pytest.raises(LoopLimit, match="before the step round, which had run 3 times"):
         asyncio.run(main())
-    assert len(states[-1]["seen"]) == ran
+    assert len(states[-1]["seen"]) == 3
 
 
 def test_a_run_takes_only_so_many_steps() -> None:
@@ -520,8 +520,22 @@ def test_cancelling_a_run_lets_its_nodes_clean_up() -> None:
 def test_outside_of_bounds_nothing_is_bounded_and_synchronously_nothing_runs() -> None:
     """Without `with Bounds(...)` a bounded graph does what the graph does; run synchronously it says how to run it."""
     graph = bounded(chain(says("free")))
-    with Bounds(Policy(loops={"visits": 1}), visits={"n0": 1}):
+    with Bounds(Policy(loops={"visits": 1})):
         pass
     assert asyncio.run(graph.ainvoke({"seen": []})) == {"seen": ["free"]}
     with pytest.raises(UsageError, match="ainvoke or astream"):
         graph.invoke({"seen": []})
+
+
+def test_a_node_given_up_answers_with_its_cheap_edge(release: threading.Event) -> None:
+    """What a node declares with `when_late` is its answer at the end of its budget; the run goes on from there."""
+
+    @when_late(lambda state, reason: {"seen": [*state["seen"], reason]})
+    def hangs(_state: State) -> State:
+        release.wait()
+        return {"seen": ["too late"]}
+
+    seen = run(chain(hangs, says("went on")), SHORT)["seen"]
+    release.set()
+    assert "The step n0 was given up after the" in seen[0]
+    assert seen[-1] == "went on"

@@ -1,7 +1,7 @@
 """How long to wait before another attempt: capped exponential backoff with full jitter.
 
-Source: M. Brooker, Exponential Backoff And Jitter, AWS Architecture Blog, 2015: of the ways compared there, a wait drawn
-evenly between nothing and the whole backoff makes the fewest requests collide.
+Source: M. Brooker, Exponential Backoff And Jitter, AWS Architecture Blog, 2015: of the ways compared there, a wait
+drawn evenly between nothing and the whole backoff makes the fewest requests collide.
 """
 
 from __future__ import annotations
