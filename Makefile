@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Reading bytecode back is free; writing it for 200 packages at install time is half the set-up on a small machine.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 
-.PHONY: help demo setup test lint types tests bench picture clean
+.PHONY: help demo setup test lint types tests bench drill picture clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,9 @@ tests: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev ## Measure beside the plain stack (see benchmarks/README.md)
 	$(BIN)/python -m benchmarks
+
+drill: $(VENV)/.installed ## Let every fault strike every model step of receipts (a minute)
+	@$(BIN)/stanchion drill receipts
 
 picture: $(VENV)/.installed ## Draw the README's picture again
 	$(BIN)/stanchion graph receipts --svg docs/receipts.svg

@@ -12,7 +12,8 @@ import os
 import signal
 import sqlite3
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -53,12 +54,12 @@ def prompt(name: str) -> Prompt:
 # --- Workflows  ---
 
 
-def asking(question: Prompt) -> Callable[[WorkflowState], Any]:
+def asking(question: Prompt) -> Any:
     """A node that asks once: where there is an answer it goes on, else the run is refused with the reason."""
-    ask = structured(question, Note).afunc
+    ask: Any = structured(question, Note).afunc  # without the layer of LangChain around it
 
     async def node(state: WorkflowState) -> dict[str, Any]:
-        update = await ask({**state, "source": Source(text=state["document"]["text"])})  # type: ignore[typeddict-item]
+        update = await ask({**state, "source": Source(text=state["document"]["text"])})
         verdict = update["verdict"]
         if verdict.decision != "accept":
             update["outcome"] = Outcome(kind="refused", reason=verdict.reason)
@@ -94,7 +95,7 @@ class Fanned(TypedDict, total=False):
 def fan(policy: Policy) -> Workflow:
     """All calls at once, by `Send`; as many are under way as the policy's rate lets through."""
     question = prompt("part")
-    ask = structured(question, Note).afunc
+    ask: Any = structured(question, Note).afunc
 
     async def part(state: WorkflowState) -> dict[str, Any]:
         update = await ask({"source": Source(text=state["document"]["text"])})
@@ -161,11 +162,23 @@ def processes() -> ForkServerContext:
     return context
 
 
+@contextmanager
+def environment(url: str) -> Iterator[None]:
+    """Let models that are loaded by their name find the provider."""
+    before = dict(os.environ)
+    os.environ |= {"OPENAI_API_KEY": "test", "OPENAI_BASE_URL": url}
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ |= before
+
+
 def work(job: Job) -> None:
     """Start the job's runs, or resume; the exit status is `NO_ROOM` where a StoreError said no."""
-    os.environ |= {"OPENAI_API_KEY": "test", "OPENAI_BASE_URL": job.url}
     try:
-        asyncio.run(_run(job))
+        with environment(job.url):
+            asyncio.run(_run(job))
     except StoreError as error:
         print(error, flush=True)
         os._exit(NO_ROOM)

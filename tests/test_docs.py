@@ -145,8 +145,13 @@ def meant(word: str, command: str) -> str:
 
 
 def commands() -> dict[str, Any]:
+    """Every command by its whole name, such as `run`, or `prompts list` where it belongs to a group."""
     group: Any = typer.main.get_command(app)
-    return dict(group.commands)
+    whole: dict[str, Any] = {}
+    for name, command in group.commands.items():
+        members = getattr(command, "commands", None)
+        whole |= {name: command} if members is None else {f"{name} {one}": member for one, member in members.items()}
+    return whole
 
 
 def help_of(command: Any) -> str:

@@ -9,23 +9,27 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
 from stanchion.audit import surroundings
-from stanchion.audit.overlay import Overlay, PlanFor
+from stanchion.audit.overlay import PlanFor
 from stanchion.audit.rows import Outputs, Row, count
 from stanchion.audit.trial import ATTEMPT, RUN, STEP, Subject
 from stanchion.blocking import wait_for
 from stanchion.errors import UsageError
 from stanchion.runs.inputs import Input
+from stanchion.runs.recorder import Observe
 from stanchion.testing.faults import FAULTS, Fault, FaultPlan, burst, outage, rate_limited, slow_first_token
 from stanchion.workflow import Workflow
 
 MOST_INPUTS = 8  # of one step and fault
+MOST_LOOKED_AT = 50  # of all inputs, to find the steps and the inputs that reach them
 MAY_SUCCEED_LATER = {408, 409, 425, 429}  # of the statuses below 500, those that say "not now"
 MALFORMED = FaultPlan("malformed", FAULTS["malformed"])
 
@@ -45,6 +49,10 @@ PLANS = _plans()
 
 NAMES = (*PLANS, *surroundings.FAULTS)
 """Everything that `drill` may be asked for by name."""
+
+
+Progress = Callable[[int, str], AbstractContextManager[Observe]]
+"""Shows progress: entered with how many things there are and what is being done."""
 
 
 class Report(BaseModel):
@@ -87,8 +95,7 @@ def drill(
     *,
     plans: Collection[str] | None = None,
     model: str | None = None,
-    starting: Callable[[int], None] = lambda _total: None,
-    done: Callable[[], None] = lambda: None,
+    progress: Progress = lambda _total, _what: nullcontext(lambda _event, _run_id: None),
 ) -> Report:
     """Let everything around a workflow fail, one thing after the other, and return what came of it.
 
@@ -96,12 +103,11 @@ def drill(
 
     Args:
         workflow: any LangGraph graph; its nodes run for real, only models are stood in for.
-        inputs: to try it on; a few of those that reach a step are taken for each fault.
+        inputs: to try it on: of the first 50, a few that reach a step are taken for each fault.
         plans: names among `NAMES`; None: all.
         model: who answers where no fault strikes, also in place of what the graph itself holds; asked and paid for
             real. None or `recorded:NAME`: the inputs' recorded answers, or made-up ones, for free.
-        starting: told how many rows there will be.
-        done: told of each that is done.
+        progress: shows how far it is: entered with the number of rows once that is known, and told of each.
 
     Raises:
         UsageError: there is no such plan; the model or the policy cannot be used.
@@ -109,10 +115,10 @@ def drill(
     wanted = list(NAMES if plans is None else plans)
     if unknown := [name for name in wanted if name not in NAMES]:
         raise UsageError(f"There is no fault {unknown[0]!r}; there are {', '.join(NAMES)}.")
-    kept = list(inputs)
+    kept = list(islice(inputs, MOST_LOOKED_AT))
     with tempfile.TemporaryDirectory(prefix="stanchion-drill-") as folder:
         at_work = _Drill(Subject(workflow, kept, model), Path(folder))
-        return wait_for(at_work.report(wanted, starting, done))
+        return wait_for(at_work.report(wanted, progress))
 
 
 class _Step(NamedTuple):
@@ -147,27 +153,27 @@ class _Drill:
         self._folder = folder
         self._databases = 0
 
-    async def report(self, wanted: Sequence[str], starting: Callable[[int], None], done: Callable[[], None]) -> Report:
+    async def report(self, wanted: Sequence[str], progress: Progress) -> Report:
         healthy = await self._look(lambda _node: None)
         steps = self._steps(healthy, await self._look(lambda _node: MALFORMED))
-        around = [name for name in surroundings.FAULTS if name in wanted]
+        around = [name for name in surroundings.FAULTS if name in wanted and name not in self._impossible]
         plans = [PLANS[name] for name in PLANS if name in wanted]
-        starting(len(steps) * len(plans) + len(around))
-        rows = []
-        for step in steps:
-            for plan in plans:
-                rows.append(await self._row(step, plan, healthy.outputs))
-                done()
         some = steps[0].inputs if steps else list(self._subject.inputs)[:MOST_INPUTS]
-        for name in around:
-            trial = surroundings.Trial(self._subject, some, healthy.outputs, self._new_database())
-            rows.append(await surroundings.FAULTS[name](trial))
-            done()
+        rows = []
+        with progress(len(steps) * len(plans) + len(around), f"drilling {self._subject.workflow.name}") as observe:
+            for step in steps:
+                for plan in plans:
+                    rows.append(await self._row(step, plan, healthy.outputs))
+                    observe("ended", "")
+            for name in around:
+                trial = surroundings.Trial(self._subject, some, healthy.outputs, self._new_database())
+                rows.append(await surroundings.FAULTS[name](trial))
+                observe("ended", "")
         return Report(
             workflow=self._subject.workflow.name,
             steps=[step.node for step in steps],
             rows=rows,
-            notes=self._notes(steps),
+            notes=self._notes(steps, rows),
         )
 
     async def _look(self, plan_for: PlanFor) -> _Found:
@@ -212,11 +218,15 @@ class _Drill:
                 is_final=_is_final(plan.fault),
             )
 
+    @property
+    def _impossible(self) -> set[str]:
+        return set() if self._subject.workflow.reference else {"kill_9"}
+
     def _new_database(self) -> Path:
         self._databases += 1
         return self._folder / f"{self._databases}.db"
 
-    def _notes(self, steps: Sequence[_Step]) -> list[str]:
+    def _notes(self, steps: Sequence[_Step], rows: Sequence[Row]) -> list[str]:
         subject = self._subject
         notes = [
             f"Times are shortened so that it ends soon: a run has {RUN.total_seconds():g} s, a step "
@@ -225,6 +235,10 @@ class _Drill:
         if subject.stand_in is not None:
             whose = "made up from the schemas asked for" if subject.stand_in.recorded is None else "on record"
             notes.append(f"Nothing was paid: where no fault strikes, answers are {whose}, at gpt-4o-mini's price.")
+        if self._impossible:
+            notes.append("kill_9 is left out: another process cannot load a workflow that has no reference.")
+        if never := [f"{row.step} × {row.fault}" for row in rows if row.step and not row.struck]:
+            notes.append(f"Never struck, because nothing was sent: {', '.join(never)}.")
         if not steps:
             notes.append("No step asked a model.")
         return notes

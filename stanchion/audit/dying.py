@@ -1,7 +1,8 @@
 """A process that has imported everything and forks a child per command: a fresh Python takes five seconds to import.
 
-Reads one JSON object per line: `{"reference", "model", "inputs", "db", "log", "die_at": n | null}`; the child goes on
-with all runs of the database and kills itself with SIGKILL at the n-th event; prints how the child ended.
+Reads one JSON object per line: `{"path", "reference", "model", "inputs", "db", "log", "die_at": n | null}`; the
+child goes on with all runs of the database and kills itself with SIGKILL at the n-th event; prints how it ended. Times
+are not shortened: nothing hangs here, and what a fresh process does for the first time takes longer.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def work(command: dict[str, Any]) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     async def resume() -> None:
-        async with subject.runner(Path(command["db"]), observe=observe) as runner:
+        async with subject.runner(Path(command["db"]), in_short=False, observe=observe) as runner:
             with subject.overlay(told=told):
                 await runner.resume()
 
@@ -69,6 +70,7 @@ def in_child(command: dict[str, Any]) -> int:
 if __name__ == "__main__":
     for line in sys.stdin:
         command = json.loads(line)
+        sys.path[:] = command["path"]  # what the parent finds, the children find
         load_workflow(command["reference"])  # once, before the fork
         sys.stdout.write(f"{in_child(command)}\n")
         sys.stdout.flush()

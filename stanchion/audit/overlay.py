@@ -112,7 +112,7 @@ class Overlay(AbstractContextManager["Overlay"]):
     def _begin(self, model: BaseChatModel, messages: Sequence[BaseMessage], run_manager: Any) -> tuple[Any, Place]:
         """Count a request, and return who answers it."""
         place = place_of(run_manager)
-        asked = Asked(place, f"{id(model)} {hash_of(messages)}")
+        asked = Asked(place, f"{_name(model)} {hash_of(messages)}")
         self.requests.append(asked)
         self._told(asked)
         is_free = type(model).__module__.startswith(FREE)
@@ -127,6 +127,11 @@ class Overlay(AbstractContextManager["Overlay"]):
     def _end(self, result: ChatResult, place: Place) -> ChatResult:
         self.answered.append(place)
         return result
+
+
+def _name(model: BaseChatModel) -> str:
+    """Tell models apart by what they are: a node may make its own anew for each attempt."""
+    return f"{type(model).__name__}:{getattr(model, 'model_name', '')}{getattr(model, 'model', '')}".replace(" ", "-")
 
 
 def hash_of(messages: Sequence[BaseMessage]) -> str:

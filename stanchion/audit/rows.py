@@ -77,6 +77,7 @@ def count(
     fault: str,
     struck: int = 0,
     is_final: bool = False,
+    is_timed: bool = True,
     also_broken: Collection[str] = (),
 ) -> Row:
     """Count what runs came to.
@@ -90,6 +91,7 @@ def count(
         fault: by what.
         struck: how many of the requests were.
         is_final: a request that was struck cannot succeed by being sent again.
+        is_timed: the budgets of steps are promised; not so while the database itself can be waited for.
         also_broken: promises that are known to be broken already.
     """
     runs = runner.ledger.runs_of(run_ids)
@@ -104,7 +106,7 @@ def count(
         *also_broken,
         *_unkept_by_runs(outcomes, lost),
         *_unkept_by_calls(most, runner.policy, is_final=is_final),
-        *_unkept_by_steps(overruns, runner.policy),
+        *(_unkept_by_steps(overruns, runner.policy) if is_timed else ()),
     ]
     return Row(
         step=step,

@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import sys
 import threading
+from asyncio.subprocess import PIPE
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, closing, suppress
@@ -100,7 +101,8 @@ async def database_locked(trial: Trial) -> Row:
                 over.set()
                 await locking
             await runner.resume()
-        return count(runner, run_ids, overlay.requests, trial.healthy, step=EVERYTHING, fault="database_locked")
+        requests, healthy = overlay.requests, trial.healthy
+        return count(runner, run_ids, requests, healthy, step=EVERYTHING, fault="database_locked", is_timed=False)
 
 
 def _lock_now_and_then(db: Path, over: threading.Event) -> None:
@@ -183,7 +185,7 @@ async def kill_9(trial: Trial) -> Row:
             before = len(_logged(log))
             await dying.child(die_at=chance.randrange(LATEST_KILL) + 1 if kill < KILLS else None)
             again += sum(_question(asked) in committed for asked in _logged(log)[before:])
-    async with subject.runner(trial.db) as runner:
+    async with subject.runner(trial.db, in_short=False) as runner:
         broken = [f"{again} requests made again whose answer was committed"] if again else []
         # what was under way at a kill is asked again, and rightly so: no limit on requests is looked at here
         row = count(runner, run_ids, [], trial.healthy, step=EVERYTHING, fault="kill_9", also_broken=broken)
@@ -225,6 +227,7 @@ class _Dying(AbstractAsyncContextManager["_Dying"]):
 
     def __init__(self, subject: Subject, db: Path, log: Path) -> None:
         self._command = {
+            "path": sys.path,
             "reference": subject.workflow.reference,
             "model": subject.model,
             "inputs": [item._asdict() for item in subject.inputs],
@@ -235,8 +238,7 @@ class _Dying(AbstractAsyncContextManager["_Dying"]):
     async def __aenter__(self) -> _Dying:
         """Start it; it imports everything once."""
         words = [sys.executable, "-m", "stanchion.audit.dying"]
-        pipes = {"stdin": asyncio.subprocess.PIPE, "stdout": asyncio.subprocess.PIPE}
-        self._process = await asyncio.create_subprocess_exec(*words, **pipes)
+        self._process = await asyncio.create_subprocess_exec(*words, stdin=PIPE, stdout=PIPE)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -39,7 +39,7 @@ class Subject:
         self.inputs = inputs
         self.model = model
         nodes = workflow.graph.nodes.keys() - {START}
-        self.policy = shortened(policy_in_force(workflow.policy, workflow.name, nodes=nodes).policy)
+        self.policy_in_force = policy_in_force(workflow.policy, workflow.name, nodes=nodes).policy
         is_free = model is None or model.startswith("recorded:")
         name = model.removeprefix("recorded:") if model else None
         self.stand_in = StandIn.of(inputs, name) if is_free else None
@@ -57,18 +57,24 @@ class Subject:
 
     @asynccontextmanager
     async def runner(
-        self, db: Path, *, clock: Clock | None = None, observe: Observe = lambda _event, _run_id: None
+        self,
+        db: Path,
+        *,
+        in_short: bool = True,
+        clock: Clock | None = None,
+        observe: Observe = lambda _event, _run_id: None,
     ) -> AsyncIterator[Runner]:
-        """Open a runner of the workflow with the shortened policy.
+        """Open a runner of the workflow.
 
         Args:
             db: the database file; made if it is not there.
+            in_short: under the shortened policy, not the one in force.
             clock: where its times come from.
             observe: told what happens.
         """
         model: Any = self.stand_in or self.model
         runner = Runner(self.workflow, db=db, model=model, clock=clock or SystemClock(), observe=observe)
-        runner.policy = self.policy
+        runner.policy = shortened(self.policy_in_force) if in_short else self.policy_in_force
         async with runner:
             self._tell_stand_in(runner)
             yield runner

@@ -20,7 +20,7 @@ from typing import Annotated
 import typer
 
 from stanchion import __version__
-from stanchion.cli import evaluate, keep, limits, look, output, people, work
+from stanchion.cli import drill, evaluate, keep, limits, look, output, people, prompts, work
 from stanchion.errors import StanchionError, StoreError
 
 app = typer.Typer(
@@ -31,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for part in (work, look, limits, people, evaluate, keep):
+for part in (work, look, limits, people, prompts, evaluate, drill, keep):
     part.add_to(app)
 
 

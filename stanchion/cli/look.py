@@ -69,6 +69,8 @@ def show(
     screen.print(f"path     {' → '.join(step.node for step in steps) or '–'}")
     screen.print(f"cost     {output.money(run.cost_usd)} in {run.calls} calls\n")
     screen.print(_steps_table(steps, calls, {verdict.task_id: verdict for verdict in verdicts}))
+    for remark in filter(None, map(_remark, calls)):
+        screen.print(f"  {remark}")
     for name, value in (run.output or {}).items():
         screen.print(f"  {name:12} {output.plain(value, longest=100)}")
     for review in reviews:
@@ -101,7 +103,8 @@ def _way(run_id: str, db: Path | None) -> tuple[list[str], str | None]:
     with options.open_ledger(db) as ledger:
         run = ledger.run(run_id)
         steps = ledger.steps(run.id)
-    came_to_its_end = run.status == "done" and run.outcome != "failed"
+    was_stopped = run.outcome == "failed" or any(step.error for step in steps[-1:])
+    came_to_its_end = run.status == "done" and not was_stopped
     current = next((step.node for step in reversed(steps) if step.ended_at is None), None)
     return [step.node for step in steps] + (["__end__"] if came_to_its_end else []), current
 
@@ -121,6 +124,15 @@ def _steps_table(steps: Any, calls: Any, verdicts: dict[str, Any]) -> Table:
         said = "; ".join(dict.fromkeys(filter(None, why)))
         table.add_row(*map(Text, [str(step.position), name, decision, time, cost, output.plain(said, longest=300)]))
     return table
+
+
+def _remark(call: Any) -> str:
+    """Say what is worth knowing of a call beside its cost; nothing of one that was answered at once."""
+    remarks = [f"{call.attempts} requests"] if call.attempts > 1 else []
+    remarks += ["answered by another run's same call"] if call.shared_with else []
+    remarks += [call.warning] if call.warning else []
+    remarks += [call.status] if call.status == "unknown" or (remarks and call.status == "failed") else []
+    return f"call of {call.node} to {output.plain(call.model)}: {'; '.join(remarks)}" if remarks else ""
 
 
 def _failures(verdict: Any) -> list[str]:

@@ -40,7 +40,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def list_versions(workflow: Workflow, db: options.Db = None, as_json: options.AsJson = False) -> None:
-    """List the versions of a workflow's prompts: their labels, where they come from, how many runs started with them."""
+    """List the versions of a workflow's prompts: labels, where from, and how many runs started with each."""
     own = _prompts(workflow)
     with _open_labels(db) as labels:
         rows = [row for prompt in own for row in _rows(labels, prompt)]

@@ -42,6 +42,10 @@ def run(
     model: options.Model = None,
     db: options.Db = None,
     concurrency: options.Concurrency = 8,
+    prompts: Annotated[
+        str,
+        typer.Option("--prompts", metavar="LABEL", help="Whose versions of the prompts: production or candidate."),
+    ] = "production",
     as_json: options.AsJson = False,
 ) -> None:
     """Run a workflow over documents; everything is stored as queued before the first one runs."""
@@ -50,7 +54,7 @@ def run(
 
     loaded = load_workflow(workflow)
     inputs = list(read_inputs(paths, stdin=sys.stdin.buffer))
-    runs = _run_with_progress(loaded, inputs, model, db, concurrency)
+    runs = _run_with_progress(loaded, inputs, model, db, concurrency, prompts)
     _report(runs, as_json, fields=_fields(loaded), db=db)
 
 
@@ -149,15 +153,26 @@ def _unfinished(ledger: Ledger, run_ids: list[str] | None) -> list[Run]:
 
 
 def _run_with_progress(
-    workflow: Any, inputs: Sequence[Input], model: str | None, db: Path | None, concurrency: int
+    workflow: Any,
+    inputs: Sequence[Input],
+    model: str | None,
+    db: Path | None,
+    concurrency: int,
+    prompts: str = "production",
 ) -> list[Run]:
     from stanchion.blocking import wait_for
+    from stanchion.cli.prompts import tell_other_than_file
     from stanchion.runs.runner import Runner
 
     async def work() -> list[Run]:
         with output.progress(len(inputs), f"running {workflow.name}") as observe:
-            async with Runner(workflow, db=db, model=model, concurrency=concurrency, observe=observe) as runner:
-                return await runner.start(inputs)
+            async with Runner(
+                workflow, db=db, model=model, concurrency=concurrency, prompts=prompts, observe=observe
+            ) as runner:
+                run_ids = await runner.queue(inputs)
+                for one in runner.ledger.runs_of(run_ids[:1]):
+                    tell_other_than_file(one.prompts, workflow.prompts)
+                return await runner.advance(run_ids)
 
     with _resumable(db):
         return wait_for(work())

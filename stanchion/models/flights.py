@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from langchain_core.messages import AIMessage
 
-from stanchion.errors import LimitReached
+from stanchion.errors import LimitReached, TimedOut
 
 _Place = tuple[int, int, str]
 
@@ -44,8 +44,9 @@ class Flights:
     ) -> Landed:
         """Return the answer to a question, asking only where nobody is asking the same.
 
-        Whoever joins shares the answer and a provider's failure, but no limit of whoever asked first: it then asks
-        itself. A caller that gives up leaves the others' request alone; the last one takes it along.
+        Whoever joins shares the answer and a provider's failure, but no limit of whoever asked first, nor that its time
+        was over: it then asks itself. A caller that gives up leaves the others' request alone; the last one takes it
+        along.
 
         Args:
             client: who is asked: two objects may answer differently under one name, as recorded answers do.
@@ -57,8 +58,8 @@ class Flights:
             try:
                 message, call_id = await self._ride(place, flight)
                 return Landed(message, call_id, shared=True)
-            except LimitReached:
-                continue  # its limit, not ours
+            except (LimitReached, TimedOut):
+                continue  # its limit or its deadline, not ours
         flight = _Flight(asyncio.create_task(self._fly(place, start)))
         self._under_way[place] = flight
         message, call_id = await self._ride(place, flight)

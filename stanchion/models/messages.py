@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
+from contextlib import suppress
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,9 @@ from stanchion.models.storable import storable
 if TYPE_CHECKING:
     from stanchion.models.prompts import Prompt
     from stanchion.models.providers import Model
+
+
+_MANY_DIGITS = re.compile(r"\d{19}")  # a number of fewer has no more than 64 bits
 
 
 def content_key(model: str, prompt: Prompt, schema: dict[str, Any], messages: Sequence[BaseMessage]) -> str:
@@ -68,6 +73,9 @@ def clean(message: AIMessage) -> AIMessage:
     Args:
         message: as it came.
     """
+    with suppress(ValueError):  # half a character, or something that has no JSON: it is looked at closely below
+        if not _MANY_DIGITS.search(message.model_dump_json(warnings=False)):
+            return message
     whole = message.model_dump(warnings=False)  # a warning would show the content
     kept = storable(whole)
     return message if kept == whole else type(message).model_validate(kept)

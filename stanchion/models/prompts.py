@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
+from functools import lru_cache
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
@@ -62,7 +63,7 @@ class Prompt(BaseModel):
     @property
     def hash(self) -> str:
         """The first 12 hexadecimal digits of the SHA-256 of its texts."""
-        return hashlib.sha256("\x00".join(self.texts.values()).encode()).hexdigest()[:12]
+        return _hash(tuple(self.texts.values()))
 
     @property
     def placeholders(self) -> set[str]:
@@ -128,3 +129,8 @@ def refuse_other_placeholders(prompt: Prompt, own: Prompt) -> None:
 
 def _listed(names: set[str]) -> str:
     return ", ".join(f"${name}" for name in sorted(names))
+
+
+@lru_cache(maxsize=64)
+def _hash(texts: tuple[str, ...]) -> str:
+    return hashlib.sha256("\x00".join(texts).encode()).hexdigest()[:12]

@@ -172,14 +172,15 @@ class PromptLabels:
         check_label(label)
         if version is not None and version.id != prompt:
             raise UsageError(f"A label of {prompt} cannot point at a version of {version.id}.")
-        target = version and version.hash
+        target = version.hash if version else None
 
         def work(tables: Tables) -> Move:
             latest = _latest(tables, prompt, label)
             if latest is not None and latest.hash == target:
                 return latest
             keep(tables, [version] if version else [], at.isoformat())
-            return _add_move(tables, prompt, label, target, latest and latest.seq, at.isoformat(), by, reason)
+            back_to = latest.seq if latest else None
+            return _add_move(tables, prompt, label, target, back_to, at.isoformat(), by, reason)
 
         return self.database.write_now(work)
 

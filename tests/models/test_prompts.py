@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stanchion import Prompt
-from stanchion.errors import WorkflowError
+from stanchion.errors import UsageError, WorkflowError
+from stanchion.models.prompts import refuse_other_placeholders
 
 GOOD = 'version = "3"\nsystem = "Answer with $schema"\nuser = "$text"\n'
 
@@ -92,3 +93,29 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | No
         path.write_bytes(content)
     with pytest.raises(WorkflowError, match=r"notes\.toml cannot be read"):
         Prompt.read(path)
+
+
+def texts(system: str, user: str) -> Prompt:
+    return Prompt(id="a", version="1", system=system, user=user)
+
+
+def test_a_version_may_have_what_the_workflows_code_fills_in() -> None:
+    """For `structured` that is $text and perhaps $schema; for a node of one's own, just what its own prompt has."""
+    refuse_other_placeholders(texts("s", "$text"), own=texts("$schema", "$text"))
+    refuse_other_placeholders(texts("$page", "at $$5"), own=texts("s", "$page"))
+
+
+@pytest.mark.parametrize(
+    ("version", "own", "message"),
+    [
+        (texts("$schema", "u"), texts("$schema", "$text"), r"must hold \$text.*it holds \$schema"),
+        (texts("$page", "$text"), texts("s", "$text"), r"it holds \$page, \$text"),
+        (texts("s", "$text"), texts("s", "$page"), r"must hold \$page, as the workflow's own does; it holds \$text"),
+        (texts("s", "u"), texts("$page", "$text"), r"must hold \$page, \$text.*it holds none"),
+        (texts("s", "$text"), texts("s", "u"), "must hold no placeholder"),
+    ],
+)
+def test_a_version_with_other_placeholders_is_refused(version: Prompt, own: Prompt, message: str) -> None:
+    """The error names what it may hold and what it holds: nobody would fill that in, or show the document."""
+    with pytest.raises(UsageError, match=message):
+        refuse_other_placeholders(version, own)

@@ -17,7 +17,7 @@ import pytest
 
 from stanchion import Input, Runner
 from stanchion.runs.records import Call, Run, StepVerdict
-from stanchion.testing import OpenAIServer, Reply, bad_replies
+from stanchion.testing import FakeClock, OpenAIServer, Reply, bad_replies
 
 UNCLEAR = """MAINAN GASING KAYU
 LORONG GASING, 05000 ALOR SETAR
@@ -57,15 +57,15 @@ DECLINED = {
     "refusal": "The model declined to read this document.",
     "content_filter": "The provider stopped the answer on grounds of content (content_filter).",
 }
-FAILED = {
-    "broken_stream": "The connection to the model failed or broke off.",
-    "rate_limited": "The provider is busy or the quota is used up (HTTP 429, rate_limit_exceeded).",
-    "rate_limited_retry_after": "The provider is busy or the quota is used up (HTTP 429, rate_limit_exceeded).",
-    "out_of_quota": "The provider is busy or the quota is used up (HTTP 429, insufficient_quota).",
-    "context_length": "The provider refused the request (HTTP 400, context_length_exceeded).",
-    "invalid_key": "The provider refused the key (HTTP 401, invalid_api_key).",
-    "no_such_model": "The provider knows no such model (HTTP 404, model_not_found).",
-    "server_error": "The provider had an error (HTTP 500).",
+FAILED = {  # and how many requests they are worth
+    "broken_stream": ("The connection to the model failed or broke off.", 3),
+    "rate_limited": ("The provider is busy or the quota is used up (HTTP 429, rate_limit_exceeded).", 3),
+    "rate_limited_retry_after": ("The provider is busy or the quota is used up (HTTP 429, rate_limit_exceeded).", 3),
+    "out_of_quota": ("The provider is busy or the quota is used up (HTTP 429, insufficient_quota).", 1),
+    "context_length": ("The provider refused the request (HTTP 400, context_length_exceeded).", 1),
+    "invalid_key": ("The provider refused the key (HTTP 401, invalid_api_key).", 1),
+    "no_such_model": ("The provider knows no such model (HTTP 404, model_not_found).", 1),
+    "server_error": ("The provider had an error (HTTP 500).", 3),
 }
 
 
@@ -95,7 +95,10 @@ def receipt(monkeypatch, tmp_path: Path):
 
     async def told(server: OpenAIServer) -> Story:
         async with Runner(
-            "stanchion.graphs.receipts:workflow", db=tmp_path / "runs.db", model="openai:gpt-4o-mini"
+            "stanchion.graphs.receipts:workflow",
+            db=tmp_path / "runs.db",
+            model="openai:gpt-4o-mini",
+            clock=FakeClock(),  # on which nobody sits out the waits between attempts
         ) as runner:
             (run,) = await runner.start([Input(id="receipt", document={"text": UNCLEAR})])
             book = runner.ledger
@@ -208,19 +211,20 @@ def test_a_repair_may_be_declined_too(receipt) -> None:
 
 @pytest.mark.parametrize("name", FAILED)
 def test_a_failed_call_is_fallen_back_from(receipt, name: str) -> None:
-    """An error is asked for once, recorded without an answer, and the thorough rules take over."""
-    story = receipt([BAD[name]] * 3)
+    """What may pass is tried three times, all else once; it is recorded without an answer, and rules take over."""
+    words, requests = FAILED[name]
+    story = receipt([BAD[name]] * 4)
 
     assert story.path[:5] == ["intake", "rules", "model", "thorough", "decide"]
-    assert (story.asked, ended_well(story)) == (1, True)
+    assert (story.asked, ended_well(story)) == (requests, True)
     (call,) = story.calls
-    assert (call.status, call.answer, call.error) == ("failed", None, FAILED[name])
-    assert story.verdicts["model"].reason == FAILED[name]
+    assert (call.status, call.answer, call.error) == ("failed", None, words)
+    assert story.verdicts["model"].reason == words
 
 
 def test_an_error_while_repairing_is_fallen_back_from(receipt) -> None:
     """The first answer's cost is kept where the second call fails."""
-    story = receipt([BAD["wrong_types"], BAD["server_error"]])
+    story = receipt([BAD["wrong_types"], *[BAD["server_error"]] * 3])
 
     assert story.path[:6] == ["intake", "rules", "model", "repair", "thorough", "decide"]
     assert [call.status for call in story.calls] == ["answered", "failed"]

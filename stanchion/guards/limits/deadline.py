@@ -8,7 +8,6 @@ from typing import Any, NamedTuple, TypeVar
 
 from stanchion.clock import Clock
 
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 

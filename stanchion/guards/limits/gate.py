@@ -11,7 +11,8 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 from stanchion.clock import Clock
@@ -141,6 +142,7 @@ class Gate:
         self._is_alive = is_alive
         self._lines: WeakKeyDictionary[asyncio.AbstractEventLoop, defaultdict[str, Turns]] = WeakKeyDictionary()
         self._looked_for_dead = float("-inf")
+        self._unwritten: list[tuple[Ticket, End]] = []  # ends that a full or locked disk did not take
 
     async def admit(self, ask: Ask, deadline: Deadline, also: Also | None = None) -> Ticket:
         """Wait until the request may be sent, and count it.
@@ -188,6 +190,7 @@ class Gate:
         )
 
     async def _try(self, ask: Ask, also: Also | None) -> Ticket | _Wait:
+        self._write_unwritten()
         now = moment(self._clock)
         trying = self._database.submit(lambda tables: self._admit(tables.conn, ask, now, also))
         try:
@@ -255,6 +258,7 @@ class Gate:
         """
         now = moment(self._clock)
         settling = self._database.submit(lambda tables: self._settle(tables.conn, ticket, end, now, also))
+        settling.add_done_callback(partial(self._keep_unwritten, ticket, end))
         if settling.done():
             return settling.result()
         return await asyncio.shield(asyncio.wrap_future(settling))  # whoever is cancelled must still give it back
@@ -272,9 +276,18 @@ class Gate:
             self._settle(tables.conn, ticket, end, now, lambda _connection, _again: None)
 
         try:
-            self._database.submit(work)
+            self._database.submit(work).add_done_callback(partial(self._keep_unwritten, ticket, end))
         except StoreError:  # closed meanwhile: the next process counts it as unknown
             return
+
+    def _keep_unwritten(self, ticket: Ticket, end: End, writing: Future[Any]) -> None:
+        """Remember an end that could not be written: what is reserved for it must not stay so while we live."""
+        if not writing.cancelled() and isinstance(writing.exception(), StoreError):
+            self._unwritten.append((ticket, end._replace(status="failed") if end.status == "retry" else end))
+
+    def _write_unwritten(self) -> None:
+        for _ in range(len(self._unwritten)):  # those that fail again come back
+            self.give_up(*self._unwritten.pop())
 
     async def settle_dead(self) -> None:
         """Count what dead processes had under way as spent: nobody knows how it ended.

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from stanchion.errors import BudgetExceeded
 from stanchion.guards.limits.policy import Money
+from stanchion.guards.limits.quantities import written_share
 
 BILLIONTHS = 1_000_000_000
 
@@ -83,7 +84,9 @@ def room(connection: sqlite3.Connection, spender: Spender, need: int, caps: Mone
         if scope.spent + scope.reserved + need > cap:
             waits.append(scope.shared)
         if scope.spent + scope.reserved + need > caps.soft * cap and not warning:
-            warning = f"More than {caps.soft:.0%} of money.{scope.key} ({in_dollars(cap)}) is spent or reserved."
+            warning = (
+                f"More than {written_share(caps.soft)} of money.{scope.key} ({in_dollars(cap)}) is spent or reserved."
+            )
     return Room(wait=bool(waits), shared=any(waits), warning="" if waits else warning)
 
 

@@ -15,6 +15,7 @@ from stanchion.guards.limits.policy import Rate
 
 MINUTE = 60.0
 LOOK_AGAIN = 0.05  # seconds until somebody may have finished
+JUST = 1e-6  # seconds; a float that counts from 1970 is no more exact
 
 
 def wait_for_room(connection: sqlite3.Connection, model: str, rate: Rate, tokens: int, now: Moment) -> float:
@@ -63,7 +64,7 @@ def _paced(due: float, per_minute: float | None, amount: int, now: Moment) -> tu
     interval, burst = _interval(per_minute)
     counted = _counted(amount, per_minute)
     wait = due + (counted - burst) * interval - now.epoch
-    return max(due, now.epoch) + counted * interval, max(0.0, wait)
+    return max(due, now.epoch) + counted * interval, wait if wait > JUST else 0.0
 
 
 def _counted(amount: int, per_minute: float) -> float:

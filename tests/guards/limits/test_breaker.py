@@ -187,9 +187,7 @@ CALLS = st.sampled_from([WELL, FAILED, SLOW, NOT_ITS_FAULT])
     st.lists(st.tuples(st.sampled_from([0.0, 0.5, 3.0, 31.0]), st.booleans(), CALLS), max_size=60),
     st.integers(1, 3),
 )
-def test_whatever_happens_few_pass_while_it_is_not_closed(
-    story: list[tuple[float, bool, End]], probes: int
-) -> None:
+def test_whatever_happens_few_pass_while_it_is_not_closed(story: list[tuple[float, bool, End]], probes: int) -> None:
     """No call passes within `open_for` of its opening, and never more than `probes` are under way until it closes."""
     world = OneAtATime(Policy(breaker={"least_calls": 3, "probes": probes}))
     under_way = []

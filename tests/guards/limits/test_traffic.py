@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from stanchion.guards.limits import traffic
 from stanchion.guards.limits.gate import End, Gate
-from stanchion.guards.limits.policy import Policy, Retry
+from stanchion.guards.limits.policy import Retry
 from stanchion.store import Database
 from stanchion.testing import FakeClock
 from tests.guards.limits.conftest import LONG, MODEL, an_ask, at, new_tables, nothing_else
