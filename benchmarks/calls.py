@@ -76,8 +76,11 @@ def _allow_many_connections() -> None:
 
 def bare_model(url: str) -> Any:
     """ChatOpenAI with the schema bound as our door binds it, and without retries of its own, as for us."""
-    chat = ChatOpenAI(base_url=url, api_key="test", model="gpt-4o", max_retries=0, timeout=61)  # a client of its own
-    return bind_schema(chat, SCHEMA)
+    return bind_schema(_bare_chat(url), SCHEMA)
+
+
+def _bare_chat(url: str) -> ChatOpenAI:
+    return ChatOpenAI(base_url=url, api_key="test", model="gpt-4o", max_retries=0, timeout=61)  # a client of its own
 
 
 # --- What one call adds  ---
@@ -89,7 +92,8 @@ async def added(url: str, folder: Path, rounds: int, calls: int) -> dict[str, An
     async with httpx.AsyncClient() as client:
         ways: dict[str, Call] = {
             "httpx": _by_httpx(client, url),
-            "ChatOpenAI": _by_chat(url),
+            "ChatOpenAI, no schema": _by_chat(_bare_chat(url)),
+            "ChatOpenAI": _by_chat(bare_model(url)),
             "door": _by_door(load_model(MODEL), None),
             "door to an instance": _by_door(_instance(url), None),
             "door and journal": _by_door(load_model(MODEL), Journal(database)),
@@ -109,7 +113,7 @@ async def added(url: str, folder: Path, rounds: int, calls: int) -> dict[str, An
 
     return {
         "ms": {name: 1000 * statistics.median(each) for name, each in times.items()},
-        "added, of what ChatOpenAI adds": {name: share(name) for name in list(ways)[2:]},
+        "added, of what ChatOpenAI adds": {name: share(name) for name in list(ways)[3:]},
     }
 
 
@@ -135,9 +139,8 @@ def _by_httpx(client: httpx.AsyncClient, url: str) -> Call:
     return call
 
 
-def _by_chat(url: str) -> Call:
-    bound = bare_model(url)
-    return lambda number: bound.ainvoke(PROMPT.opening(text=f"REF{number}", schema=""))
+def _by_chat(chat: Any) -> Call:
+    return lambda number: chat.ainvoke(PROMPT.opening(text=f"REF{number}", schema=""))
 
 
 def _instance(url: str) -> Model:

@@ -80,13 +80,14 @@ class Report(BaseModel):
     @property
     def verdict(self) -> str:
         """The result in one sentence."""
-        runs, changed = sum(row.runs for row in self.rows), sum(row.changed for row in self.rows)
-        ends = f"{runs} runs under {len(self.rows)} faults"
+        if not self.rows:
+            return "Nothing was drilled."
+        changed = sum(row.changed for row in self.rows)
         silently = f" {changed} accepted with another value than when all is well." if changed else ""
-        if self.held:
-            return f"All promises held: {ends}, none failed, none lost.{silently}"
         broken = [f"{row.step or 'the run'} × {row.fault}: {', '.join(row.broken)}" for row in self.rows if row.broken]
-        return f"PROMISES BROKEN in {len(broken)} of {len(self.rows)}: {'; '.join(broken)}.{silently}"
+        if broken:
+            return f"PROMISES BROKEN in {len(broken)} of {len(self.rows)} rows: {'; '.join(broken)}.{silently}"
+        return f"All promises held: of {sum(row.runs for row in self.rows)} runs none failed, none was lost.{silently}"
 
 
 def drill(
@@ -141,10 +142,12 @@ class _Found(NamedTuple):
     Args:
         reached: node to the ids of the inputs that reached it, and whose call was answered.
         outputs: input id to the value that its run came to.
+        failed: why runs failed, each reason once.
     """
 
     reached: dict[str, list[str]]
     outputs: Outputs
+    failed: list[str]
 
 
 class _Drill:
@@ -173,7 +176,7 @@ class _Drill:
             workflow=self._subject.workflow.name,
             steps=[step.node for step in steps],
             rows=rows,
-            notes=self._notes(steps, rows),
+            notes=self._notes(steps, rows, healthy.failed),
         )
 
     async def _look(self, plan_for: PlanFor) -> _Found:
@@ -189,7 +192,8 @@ class _Drill:
             if place.run_id in input_ids:
                 reached.setdefault(place.node, {})[input_ids[place.run_id]] = None
         outputs = {run.input_id: run.output or {} for run in runs}
-        return _Found({node: list(ids) for node, ids in reached.items()}, outputs)
+        failed = dict.fromkeys(run.reason or "" for run in runs if run.outcome == "failed")
+        return _Found({node: list(ids) for node, ids in reached.items()}, outputs, list(failed))
 
     def _steps(self, healthy: _Found, malformed: _Found) -> list[_Step]:
         steps = [self._step(node, ids, lambda _node: None) for node, ids in healthy.reached.items()]
@@ -226,7 +230,7 @@ class _Drill:
         self._databases += 1
         return self._folder / f"{self._databases}.db"
 
-    def _notes(self, steps: Sequence[_Step], rows: Sequence[Row]) -> list[str]:
+    def _notes(self, steps: Sequence[_Step], rows: Sequence[Row], failed: Sequence[str]) -> list[str]:
         subject = self._subject
         notes = [
             f"Times are shortened so that it ends soon: a run has {RUN.total_seconds():g} s, a step "
@@ -239,6 +243,8 @@ class _Drill:
             notes.append("kill_9 is left out: another process cannot load a workflow that has no reference.")
         if never := [f"{row.step} × {row.fault}" for row in rows if row.step and not row.struck]:
             notes.append(f"Never struck, because nothing was sent: {', '.join(never)}.")
+        if failed:
+            notes.append(f"Runs failed without any fault, and so fail under each: {failed[0]}")
         if not steps:
             notes.append("No step asked a model.")
         return notes

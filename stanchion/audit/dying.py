@@ -1,8 +1,9 @@
 """A process that has imported everything and forks a child per command: a fresh Python takes five seconds to import.
 
-Reads one JSON object per line: `{"path", "reference", "model", "inputs", "db", "log", "die_at": n | null}`; the
-child goes on with all runs of the database and kills itself with SIGKILL at the n-th event; prints how it ended. Times
-are not shortened: nothing hangs here, and what a fresh process does for the first time takes longer.
+Reads one JSON object per line: `{"path", "reference", "model", "inputs", "db", "log", "die": [event, n]}`; the child
+goes on with all runs of the database and kills itself with SIGKILL at the n-th such event (of any name, where it is
+empty); prints how it ended. Times are not shortened: nothing hangs here, and what a fresh process does for the first
+time takes longer.
 """
 
 from __future__ import annotations
@@ -31,15 +32,16 @@ def work(command: dict[str, Any]) -> None:
     inputs = [Input(**item) for item in command["inputs"]]
     subject = Subject(load_workflow(command["reference"]), inputs, command["model"])
     log = os.open(command["log"], os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+    fatal, number = command["die"]
     events = 0
 
     def told(asked: Asked) -> None:
         os.write(log, json.dumps([*asked.place, asked.content.rpartition(" ")[2]]).encode() + b"\n")
 
-    def observe(_event: str, _run_id: str) -> None:
+    def observe(event: str, _run_id: str) -> None:
         nonlocal events
-        events += 1
-        if events == command["die_at"]:
+        events += fatal in ("", event)
+        if events == number:
             os.kill(os.getpid(), signal.SIGKILL)
 
     async def resume() -> None:

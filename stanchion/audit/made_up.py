@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-DEPTH = 20  # of references within references: a schema may speak of itself
+DEPTH = 14  # of values within values: a schema may speak of itself
+WHOLE = 8  # so many levels above the deepest one, what may be left out is left out
 BY_FORMAT = {"date": "2024-05-17", "date-time": "2024-05-17T12:00:00Z", "time": "12:00:00Z"}
 
 Schema = Mapping[str, Any]
@@ -34,9 +35,10 @@ def _value(schema: Any, root: Schema, levels: int) -> Any:
     match _type(rules):
         case "object":
             fields = rules.get("properties") or {}
-            return {name: _value(part, root, levels - 1) for name, part in fields.items()} if levels else {}
+            names = fields if levels > WHOLE else [name for name in rules.get("required", ()) if name in fields]
+            return {name: _value(fields[name], root, levels - 1) for name in names} if levels else {}
         case "array":
-            items = max(1, rules.get("minItems", 0)) if levels else 0
+            items = max(rules.get("minItems", 0), levels > WHOLE) if levels else 0
             return [_value(rules.get("items"), root, levels - 1) for _ in range(items)]
         case "integer" | "number":
             return _number(rules)
@@ -58,7 +60,9 @@ def _resolved(schema: Any, root: Schema, levels: int) -> Schema:
         return _resolved(found, root, levels - 1)
     for keyword in ("anyOf", "oneOf", "allOf"):
         if isinstance(branches := schema.get(keyword), list) and branches:
-            chosen = next((branch for branch in branches if branch != {"type": "null"}), branches[0])
+            nothing = {"type": "null"}
+            chosen = next((branch for branch in branches if branch != nothing), branches[0])
+            chosen = nothing if nothing in branches and levels <= WHOLE else chosen
             rest = {name: value for name, value in schema.items() if name not in (keyword, "default")}
             return {**rest, **_resolved(chosen, root, levels - 1)}
     return schema

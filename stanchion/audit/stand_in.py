@@ -14,7 +14,7 @@ from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from pydantic import ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from stanchion.audit.made_up import made_up
 from stanchion.audit.place import place_of
@@ -113,6 +113,8 @@ def _answer(messages: Sequence[BaseMessage], asked: Mapping[str, Any]) -> AIMess
 
 def _schema(asked: Mapping[str, Any]) -> Mapping[str, Any] | None:
     wanted = asked.get("response_format")
+    if isinstance(wanted, type) and issubclass(wanted, BaseModel):  # as ChatOpenAI hands a pydantic type on
+        return wanted.model_json_schema()
     found = wanted.get("json_schema", {}).get("schema") if isinstance(wanted, Mapping) else None
     return found if isinstance(found, Mapping) else None
 

@@ -3,8 +3,9 @@
 Every command imports what it needs when it runs, so that help answers at once. Results go to standard output, as tables
 for people or JSON for programs (`--json`); progress and errors go to standard error.
 
-Exit codes: 0 every run ended or waits for a person; 1 a run failed by a defect; 2 wrong use (unknown command, option,
-workflow, run or review; an answer that does not fit); 3 the database cannot be used; 130 interrupted.
+Exit codes: 0 every run ended or waits for a person; 1 a run failed by a defect, or a drill found a promise broken; 2
+wrong use (unknown command, option, workflow, run or review; an answer that does not fit); 3 the database cannot be
+used; 130 interrupted.
 """
 
 from __future__ import annotations

@@ -46,6 +46,9 @@ def run(
         str,
         typer.Option("--prompts", metavar="LABEL", help="Whose versions of the prompts: production or candidate."),
     ] = "production",
+    tenant: Annotated[
+        str, typer.Option("--tenant", metavar="NAME", help="On whose behalf, for the cap money.tenant.")
+    ] = "",
     as_json: options.AsJson = False,
 ) -> None:
     """Run a workflow over documents; everything is stored as queued before the first one runs."""
@@ -54,7 +57,7 @@ def run(
 
     loaded = load_workflow(workflow)
     inputs = list(read_inputs(paths, stdin=sys.stdin.buffer))
-    runs = _run_with_progress(loaded, inputs, model, db, concurrency, prompts)
+    runs = _run_with_progress(loaded, inputs, db, model=model, concurrency=concurrency, prompts=prompts, tenant=tenant)
     _report(runs, as_json, fields=_fields(loaded), db=db)
 
 
@@ -105,7 +108,7 @@ def demo(
     from stanchion.workflow import load_workflow
 
     loaded = load_workflow("stanchion.graphs.receipts:workflow")
-    runs = _run_with_progress(loaded, list(read_inputs([str(DATASET)])), "recorded:demo", db, 8)
+    runs = _run_with_progress(loaded, list(read_inputs([str(DATASET)])), db, model="recorded:demo")
     if as_json:
         output.print_json(runs)
     else:
@@ -152,23 +155,15 @@ def _unfinished(ledger: Ledger, run_ids: list[str] | None) -> list[Run]:
     return [run for run in unfinished if run.id in wanted]
 
 
-def _run_with_progress(
-    workflow: Any,
-    inputs: Sequence[Input],
-    model: str | None,
-    db: Path | None,
-    concurrency: int,
-    prompts: str = "production",
-) -> list[Run]:
+def _run_with_progress(workflow: Any, inputs: Sequence[Input], db: Path | None, **how: Any) -> list[Run]:
+    """Queue inputs and run them; `how` is the runner's."""
     from stanchion.blocking import wait_for
     from stanchion.cli.prompts import tell_other_than_file
     from stanchion.runs.runner import Runner
 
     async def work() -> list[Run]:
         with output.progress(len(inputs), f"running {workflow.name}") as observe:
-            async with Runner(
-                workflow, db=db, model=model, concurrency=concurrency, prompts=prompts, observe=observe
-            ) as runner:
+            async with Runner(workflow, db=db, observe=observe, **how) as runner:
                 run_ids = await runner.queue(inputs)
                 for one in runner.ledger.runs_of(run_ids[:1]):
                     tell_other_than_file(one.prompts, workflow.prompts)

@@ -65,9 +65,9 @@ def _most_read(model: Model) -> int | None:
 
 
 def _costs_less(model: Model, than: Model) -> bool:
-    price, other = _price(model), _price(than)
-    return price is not None and other is not None and price < other
+    return _price(model) < _price(than)
 
 
-def _price(model: Model) -> Decimal | None:
-    return price_before(model, 1000, 1000)
+def _price(model: Model) -> Decimal:
+    """Return what a call of middle length costs; nothing where no price is known, as of models of one's own."""
+    return price_before(model, 1000, 1000) or Decimal(0)

@@ -305,13 +305,20 @@ class Door:
         except ModelError:
             raise
         except OutOfTime:
-            raise TimedOut("The model did not answer in time.") from None
+            raise self._timed_out(seconds) from None
         except ThreadsBusy as busy:
             raise ModelUnavailable(f"The model could not be asked. {busy}") from None
         except Exception as error:  # every SDK has a tree of its own
             if (message := answer_within(error)) is not None:
                 return clean(message)
-            raise sort_error(error, self._clock.now()) from error
+            known = sort_error(error, self._clock.now())
+            raise (self._timed_out(seconds) if isinstance(known, TimedOut) else known) from error
+
+    def _timed_out(self, seconds: float) -> TimedOut:
+        """Return the error of an attempt that took too long: its provider's fault if it had at least half its time."""
+        error = TimedOut("The model did not answer in time.")
+        error.counts_against_provider = seconds >= self.policy.time.attempt.total_seconds() / 2
+        return error
 
     def _options(self, model: Model, seconds: float) -> dict[str, Any]:
         options: dict[str, Any] = {"timeout": seconds} if takes_timeout(model.chat) else {}
@@ -437,7 +444,7 @@ async def _within(coroutine: Coroutine[Any, Any, T], seconds: float, late: Calla
     """Wait for a request for so long; whether it can be cancelled or not, nobody waits longer.
 
     Raises:
-        TimedOut: it did not end in its time.
+        OutOfTime: it did not end in its time.
     """
     asking = asyncio.ensure_future(coroutine)
     try:
@@ -449,7 +456,7 @@ async def _within(coroutine: Coroutine[Any, Any, T], seconds: float, late: Calla
         return asking.result()
     asking.add_done_callback(lambda done: late(_result(done)))
     asking.cancel()
-    raise TimedOut("The model did not answer in time.")
+    raise OutOfTime("The model did not answer in time.")
 
 
 def _result(done: asyncio.Future[Any]) -> Any:

@@ -84,9 +84,9 @@ def test_who_is_asked_next(error: ModelError, others: list[tuple[str, int | None
 
 @pytest.mark.parametrize(("than", "other", "answer"), [(LARGE, MINI, True), (MINI, LARGE, False), (MINI, MINI, False)])
 def test_which_one_is_cheaper(than: str, other: str, answer: bool) -> None:
-    """By the price of a question and an answer of equal length; an unknown price is not cheaper."""
+    """By the price of a question and an answer of equal length; a model without a price costs nothing that is counted."""
     assert cheaper(model(than), [model(other)]) is answer
-    assert not cheaper(model(than), [model("ollama:nobody-knows")])
+    assert cheaper(model(than), [model("ollama:nobody-knows")])
 
 
 # --- Through the door  ---

@@ -87,7 +87,7 @@ def room(connection: sqlite3.Connection, spender: Spender, need: int, caps: Mone
             warning = (
                 f"More than {written_share(caps.soft)} of money.{scope.key} ({in_dollars(cap)}) is spent or reserved."
             )
-    return Room(wait=bool(waits), shared=any(waits), warning="" if waits else warning)
+    return Room(wait=bool(waits), shared=any(waits), warning=warning)
 
 
 def reserve(connection: sqlite3.Connection, spender: Spender, need: int) -> None:

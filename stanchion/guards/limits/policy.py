@@ -32,6 +32,9 @@ from stanchion.guards.limits.quantities import (
 Limit = TypeVar("Limit", timedelta, Decimal)
 
 
+LONGEST_WINDOW = timedelta(hours=1)
+
+
 def _at_most(default: timedelta, wider: str) -> Any:
     """A default that gives way to the wider limit where that is set below it."""
     return Field(default_factory=lambda values: min(default, values[wider]))
@@ -57,6 +60,14 @@ class _Part(BaseModel):
     # pydantic calls this __init__ for parts given as tables too, unless told that it adds nothing to its own; then the
     # errors of a part would leave before the policy knows the path to it.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+    @model_validator(mode="after")
+    def _window_as_long_as_is_counted(self) -> Self:
+        window = getattr(self, "window", LONGEST_WINDOW)
+        if window > LONGEST_WINDOW:
+            message = f"{self.at}.window is at most 1h: what happened is forgotten then; not {written_duration(window)}."
+            raise PydanticCustomError("contradiction", "{message}", {"message": message})
+        return self
 
     @model_validator(mode="after")
     def _narrow_inside_wide(self) -> Self:
@@ -112,7 +123,7 @@ class Money(_Part):
         day: all runs on the database on one UTC day.
         tenant: all runs of one tenant on one UTC day.
         soft: the share of any cap from which on money is saved.
-        at_soft: how: `cheaper` asks the cheapest model of the step's chain, `fall_back` asks none.
+        at_soft: how: `cheaper` asks the cheapest model of the step's chain, if one is cheaper; `fall_back` asks none.
         unpriced: what is done with a model whose price nobody knows: `count_tokens` asks it and counts its tokens only,
             `refuse` refuses it before the run starts.
         max_output_tokens: the longest answer of one call, in tokens; None: what the model itself is set to or able to.
@@ -148,7 +159,7 @@ class Retry(_Part):
         longest: the longest wait between two attempts.
         first: the longest wait before the second attempt; it doubles with each further one. Default 0.5s, or `longest`
             where that is shorter.
-        share: how many of the calls of `window`, all runs and processes together, may be retries.
+        share: how many retries the calls of `window` to a model, all runs and processes together, may add.
         window: over which `share` is counted.
         floor: retries of a window that are allowed however few calls there are.
     """
@@ -209,9 +220,9 @@ class Loops(_Part):
     """How often things may happen in one run before it counts as a loop, and ends with that reason.
 
     Args:
-        steps: executions of nodes.
-        visits: executions of the same node.
-        model_calls: calls to models.
+        steps: supersteps of LangGraph; nodes that run side by side, as in a fan-out, are one.
+        visits: supersteps in which the same node begins, counted anew when the run goes on later.
+        model_calls: calls to models, each with all its attempts.
         same_call: calls with the same content.
         reasks: times that guards ask a model again.
     """

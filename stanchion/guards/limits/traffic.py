@@ -11,10 +11,10 @@ import sqlite3
 from typing import NamedTuple
 
 from stanchion.guards.limits.moment import Moment
-from stanchion.guards.limits.policy import Retry
+from stanchion.guards.limits.policy import LONGEST_WINDOW, Retry
 
 SLOT = 5.0  # seconds
-KEPT = 3600.0  # seconds; a window is no longer
+KEPT = LONGEST_WINDOW.total_seconds()
 
 
 class End(NamedTuple):
