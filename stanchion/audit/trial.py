@@ -12,7 +12,7 @@ from langgraph.graph import START
 
 from stanchion.audit.overlay import Asked, Overlay, PlanFor
 from stanchion.audit.stand_in import StandIn
-from stanchion.clock import Clock, SystemClock
+from stanchion.clock import Clock
 from stanchion.guards.limits.policy import Policy, Time
 from stanchion.guards.limits.policy_files import policy_in_force
 from stanchion.runs.inputs import Input
@@ -73,9 +73,8 @@ class Subject:
             observe: told what happens.
         """
         model: Any = self.stand_in or self.model
-        runner = Runner(self.workflow, db=db, model=model, clock=clock or SystemClock(), observe=observe)
-        runner.policy = shortened(self.policy_in_force) if in_short else self.policy_in_force
-        async with runner:
+        policy = shortened(self.policy_in_force) if in_short else self.policy_in_force
+        async with Runner(self.workflow, db=db, model=model, policy=policy, clock=clock, observe=observe) as runner:
             self._tell_stand_in(runner)
             yield runner
 

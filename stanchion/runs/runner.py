@@ -40,7 +40,8 @@ from stanchion.errors import (
 from stanchion.guards import bare_model
 from stanchion.guards.limits.deadline import Deadline, in_words
 from stanchion.guards.limits.gate import Gate
-from stanchion.guards.limits.policy_files import policy_in_force
+from stanchion.guards.limits.policy import Policy
+from stanchion.guards.limits.policy_files import InForce, policy_in_force
 from stanchion.models.door import Door
 from stanchion.models.estimates import refuse_unaffordable
 from stanchion.models.flights import Flights
@@ -79,6 +80,7 @@ class Runner:
         model: the model's usual string or a LangChain chat model. By default, new runs use `STANCHION_MODEL`, else
             `none`, and runs that go on use the model they were made with.
         concurrency: how many runs are worked on at a time.
+        policy: the limits, in place of those in force here (the workflow's own, and `stanchion.toml`).
         tenant: on whose behalf new runs are made, for caps on money.
         prompts: the label, `production` or `candidate`, whose versions of the workflow's prompts new runs start with.
         context: what your own nodes reach at run time, such as clients and keys: an instance of a subclass of
@@ -100,6 +102,7 @@ class Runner:
         db: Path | str | None = None,
         model: str | BaseChatModel | None = None,
         concurrency: int = 8,
+        policy: Policy | None = None,
         tenant: str = "",
         prompts: str = "production",
         context: RunContext | None = None,
@@ -120,7 +123,8 @@ class Runner:
         self._concurrency = concurrency
         self._tenant = tenant
         nodes = self.workflow.graph.nodes.keys() - {START}
-        self._in_force = policy_in_force(self.workflow.policy, self.workflow.name, nodes=nodes)
+        in_force = policy_in_force(self.workflow.policy, self.workflow.name, nodes=nodes)
+        self._in_force = in_force if policy is None else InForce(policy, origins={})
         self.policy = self._in_force.policy
         self._own_context = context or RunContext()
         self._clock = clock or SystemClock()
