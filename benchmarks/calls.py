@@ -105,14 +105,13 @@ async def added(url: str, folder: Path, rounds: int, calls: int) -> dict[str, An
                 if number:  # the first round opens connections and fills caches
                     times[name].append(statistics.median(taken))
     database.close()
-    base = [chat - plain for chat, plain in zip(times["ChatOpenAI"], times["httpx"], strict=True)]
+    best = {name: min(each) for name, each in times.items()}
 
     def share(name: str) -> float:
-        more = [way - chat for way, chat in zip(times[name], times["ChatOpenAI"], strict=True)]
-        return statistics.median(more) / statistics.median(base)
+        return (best[name] - best["ChatOpenAI"]) / (best["ChatOpenAI"] - best["httpx"])
 
     return {
-        "ms": {name: 1000 * statistics.median(each) for name, each in times.items()},
+        "ms": {name: 1000 * seconds for name, seconds in best.items()},
         "added, of what ChatOpenAI adds": {name: share(name) for name in list(ways)[3:]},
     }
 

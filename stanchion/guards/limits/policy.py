@@ -65,7 +65,9 @@ class _Part(BaseModel):
     def _window_as_long_as_is_counted(self) -> Self:
         window = getattr(self, "window", LONGEST_WINDOW)
         if window > LONGEST_WINDOW:
-            message = f"{self.at}.window is at most 1h: what happened is forgotten then; not {written_duration(window)}."
+            message = (
+                f"{self.at}.window is at most 1h: what happened is forgotten then; not {written_duration(window)}."
+            )
             raise PydanticCustomError("contradiction", "{message}", {"message": message})
         return self
 
