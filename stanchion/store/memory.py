@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import queue
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -21,14 +23,14 @@ class _Connected(NamedTuple):
 
 
 class MemoryDatabase:
-    """The tables of limits in memory, written at once in the caller's thread: nothing there waits for a disk."""
+    """The tables of limits in memory, written in a thread of its own.
+
+    Nothing there waits for a disk; but servers such as `langgraph dev` let no SQLite at all be used in an event loop.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False, cached_statements=256)
-        for statement in LIMITS:
-            connection.execute(statement)
-        self._tables = cast("Tables", _Connected(connection))
+        self._jobs: queue.SimpleQueue[tuple[Callable[[Tables], Any], Future[Any]]] = queue.SimpleQueue()
+        threading.Thread(target=self._work, name="stanchion-memory", daemon=True).start()
 
     async def write(self, work: Callable[[Tables], T]) -> T:
         """Do a piece of work on the tables.
@@ -36,17 +38,28 @@ class MemoryDatabase:
         Args:
             work: checks before it writes, since nothing is undone where it raises.
         """
-        with self._lock:
-            return work(self._tables)
+        return await asyncio.wrap_future(self.submit(work))
 
     def submit(self, work: Callable[[Tables], T], *, patient: bool = False) -> Future[T]:  # noqa: ARG002 - as Database
-        """Do a piece of work whose result nobody waits for.
+        """Queue a piece of work.
 
         Args:
             work: as for `write`.
             patient: without meaning here.
         """
         done: Future[Any] = Future()
-        with self._lock:
-            done.set_result(work(self._tables))
+        self._jobs.put((work, done))
         return done
+
+    def _work(self) -> None:
+        connection = sqlite3.connect(":memory:", isolation_level=None, cached_statements=256)
+        for statement in LIMITS:
+            connection.execute(statement)
+        tables = cast("Tables", _Connected(connection))
+        while True:
+            work, done = self._jobs.get()
+            if done.set_running_or_notify_cancel():
+                try:
+                    done.set_result(work(tables))
+                except BaseException as error:
+                    done.set_exception(error)
