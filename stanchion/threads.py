@@ -20,6 +20,7 @@ from contextvars import Context, copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
+from weakref import WeakSet
 
 from stanchion.errors import OutOfTime, ThreadsBusy
 
@@ -53,6 +54,9 @@ async def in_thread(function: Callable[..., T], *args: Any, seconds: float, late
     return await _ours.run(function, *args, seconds=seconds, late=late)
 
 
+_all: WeakSet[Threads] = WeakSet()
+
+
 class Threads:
     """Threads for blocking functions, started when they are needed and ended when they are not.
 
@@ -65,6 +69,7 @@ class Threads:
         self._most_running = most_running
         self._most_left_behind = most_left_behind
         self.reset()
+        _all.add(self)
 
     def reset(self) -> None:
         """Forget all calls: a forked process has none of its parent's threads, and perhaps its lock, held forever."""
@@ -288,5 +293,12 @@ def _wake(loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]) -> bool
 
 
 _ours = Threads()
+
+
+def _reset_all() -> None:
+    for threads in _all:
+        threads.reset()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_ours.reset)
+    os.register_at_fork(after_in_child=_reset_all)

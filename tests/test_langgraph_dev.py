@@ -113,7 +113,7 @@ def test_studio_can_draw_forms_for_state_and_context(server: Server) -> None:
     schemas = server.client.assistants.get_schemas(assistant["assistant_id"])
 
     assert "document" in schemas["input_schema"]["properties"]
-    assert set(schemas["context_schema"]["properties"]) == {"model", "today", "run_id"}
+    assert set(schemas["context_schema"]["properties"]) == {"model", "today", "run_id", "tenant"}
 
 
 def test_a_run_waits_for_a_person_and_takes_the_edit(server: Server) -> None:

@@ -22,8 +22,10 @@ from stanchion.blocking import in_temporary_loop
 from stanchion.clock import Clock, SystemClock, new_id
 from stanchion.errors import (
     DeadlineExceeded,
+    LimitReached,
     ModelError,
     ModelNotLoadable,
+    ModelRefused,
     ModelUnavailable,
     OutOfTime,
     StoreError,
@@ -39,12 +41,12 @@ from stanchion.models.chain import cheaper, next_model
 from stanchion.models.estimates import most_input_tokens, most_output_tokens, own_output_limit, price_before
 from stanchion.models.flights import Flights, Landed
 from stanchion.models.loop import on_models_loop
-from stanchion.models.messages import clean, content_key, cost_of, dumps, message_from, tokens_of, version_of
+from stanchion.models.messages import clean, content_key, cost_of, declined, dumps, message_from, tokens_of, version_of
 from stanchion.models.providers import Model, bind_schema, blocks, takes_timeout
 from stanchion.models.sorting import answer_within, sort_error
 from stanchion.store.calls import CallKey, Journal, abandon_call, add_call, end_call
 from stanchion.store.memory import MemoryDatabase
-from stanchion.threads import in_thread
+from stanchion.threads import Threads
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
@@ -52,6 +54,8 @@ if TYPE_CHECKING:
     from stanchion.models.prompts import Prompt
 
 T = TypeVar("T")
+
+_threads = Threads()  # for models that block: those that hang leave the nodes' threads alone
 
 OUTPUT_LIMIT = {"ollama": "num_predict"}  # how providers call the longest answer, where it is not max_tokens
 UNCOUNTABLE = 128_000  # tokens that a picture or sound is counted for; the document around it is small beside that
@@ -99,6 +103,7 @@ class _Call(NamedTuple):
     request: Request
     deadline: Deadline
     softly: bool
+    is_last: bool  # of its chain
 
 
 class _Before(NamedTuple):
@@ -113,6 +118,37 @@ class _Before(NamedTuple):
         if not cost_unknown:
             return self._replace(attempts=self.attempts + 1)
         return _Before(self.attempts + 1, None, self.counted + (ticket.ask.need or 0))
+
+
+class _Way:
+    """The way of a question through a chain of models, until one answers or none would do better."""
+
+    def __init__(self, model: Model, others: list[Model], deadline: Deadline, clock: Clock) -> None:
+        self.model, self.others = model, others
+        self._deadline, self._clock = deadline, clock
+        self._errors: list[ModelError] = []
+        self._refusal: AIMessage | None = None
+
+    def goes_on_after(self, error: ModelError, refusal: AIMessage | None = None) -> bool:
+        """Turn to the next model; say whether there is one that may do better, and time to ask it."""
+        self._errors.append(error)
+        self._refusal = self._refusal or refusal
+        following = next_model(self.model, error, self.others) if self._deadline.remaining(self._clock) else None
+        if following is None:
+            return False
+        self.model, self.others = following, self.others[self.others.index(following) + 1 :]
+        return True
+
+    def end(self) -> AIMessage:
+        """Return the answer of one that declined, or raise what says most: the last error that was not our own limit.
+
+        Raises:
+            ModelError: no model answered.
+        """
+        if self._refusal is not None:
+            return self._refusal
+        theirs = [error for error in self._errors if not isinstance(error, LimitReached)]
+        raise (theirs or self._errors)[-1]
 
 
 class _Attempt(NamedTuple):
@@ -187,21 +223,31 @@ class Door:
         if self.model.chat is None:
             raise ModelUnavailable("No model is configured.")
         keys = {model.name: _key(model, request, place) for model in (self.model, *fallbacks)}
-        for key in keys.values():  # an answer once paid for, whoever gave it, comes before asking anybody anew
-            if self._journal and (kept := self._journal.answered(key)):
-                return message_from(kept["answer"])
+        kept = self._kept(keys)
+        for message in kept.values():  # what was paid for once, whoever gave it, comes before asking anybody anew
+            if not declined(message):
+                return message
         deadline = place.deadline or self._step_deadline(place.node)
-        model, others = self.model, list(fallbacks)
+        way = _Way(self.model, list(fallbacks), deadline, self._clock)
         while True:
-            softly = self._is_capped and cheaper(model, others)
+            model = way.model
             try:
-                return await self._ask(_Call(self._ids(), keys[model.name], model, request, deadline, softly))
+                softly = self._is_capped and cheaper(model, way.others)
+                call = _Call(self._ids(), keys[model.name], model, request, deadline, softly, not way.others)
+                message = kept.get(model.name) or await self._ask(call)
             except ModelError as error:
-                following = next_model(model, error, others)
-                if following is None:
-                    raise
-                others = others[others.index(following) + 1 :]
-                model = following
+                if not way.goes_on_after(error):
+                    return way.end()
+            else:
+                if not (refusal := declined(message)) or not way.goes_on_after(ModelRefused(refusal), message):
+                    return message
+
+    def _kept(self, keys: dict[str, CallKey]) -> dict[str, AIMessage]:
+        """Return the answers that this step was given before, by model."""
+        if self._journal is None:
+            return {}
+        rows = {name: self._journal.answered(key) for name, key in keys.items()}
+        return {name: message_from(row["answer"]) for name, row in rows.items() if row}
 
     async def _ask(self, call: _Call) -> AIMessage:
         if call.model.chat is None:
@@ -211,7 +257,8 @@ class Door:
             async with asyncio.timeout(left + MARGIN):
                 landed = await self._flights.join(call.model.chat, call.key.content, partial(self._make, call))
         except TimeoutError:
-            raise DeadlineExceeded(f"{call.deadline.named} ended before {call.model.name} answered.") from None
+            late = f"{call.deadline.named} ended before {call.model.name} answered."
+            raise DeadlineExceeded(late, cost_unknown=True) from None
         if landed.shared:
             await self._record_shared(call, landed)
         return landed.message
@@ -226,7 +273,7 @@ class Door:
                 try:
                     message = await self._send(attempt)
                 except ModelError as error:
-                    wait = self._wait_before(attempt.ticket.ask.number + 1, error, call.deadline)
+                    wait = self._wait_before(attempt.ticket.ask.number + 1, error, call)
                     again = await self._failed(attempt, error, again=wait is not None)
                     if wait is None or not again:
                         self._observe("call failed")
@@ -247,12 +294,14 @@ class Door:
             self._note_abandoned(call, before)
             raise
 
-    def _wait_before(self, number: int, error: ModelError, deadline: Deadline) -> float | None:
+    def _wait_before(self, number: int, error: ModelError, call: _Call) -> float | None:
         """Return the seconds to wait before an attempt, or None where it cannot help or would come too late."""
         if not error.retryable or number > self.policy.retry.attempts:
             return None
+        if isinstance(error, TimedOut) and not call.is_last:
+            return None  # the time is better spent on the next model
         wait = wait_before(number, self.policy.retry, getattr(error, "retry_after", None), self._chance)
-        return wait if wait < deadline.remaining(self._clock) else None
+        return wait if wait < call.deadline.remaining(self._clock) else None
 
     # --- Before a request, and the request  ---
 
@@ -298,7 +347,7 @@ class Door:
         try:
             if blocks(call.model.chat):
                 asking = partial(bound.invoke, list(call.request.messages), **options)
-                return clean(await in_thread(asking, seconds=seconds, late=late))
+                return clean(await _threads.run(asking, seconds=seconds, late=late))
             coroutine = bound.ainvoke(list(call.request.messages), **options)
             keeps_connections = call.model.is_ours or in_temporary_loop.get()
             return clean(await _within(on_models_loop(coroutine) if keeps_connections else coroutine, seconds, late))
@@ -312,11 +361,13 @@ class Door:
             if (message := answer_within(error)) is not None:
                 return clean(message)
             known = sort_error(error, self._clock.now())
-            raise (self._timed_out(seconds) if isinstance(known, TimedOut) else known) from error
+            if isinstance(known, TimedOut):
+                known = self._timed_out(seconds, cost_unknown=known.cost_unknown)
+            raise known from error
 
-    def _timed_out(self, seconds: float) -> TimedOut:
+    def _timed_out(self, seconds: float, *, cost_unknown: bool = True) -> TimedOut:
         """Return the error of an attempt that took too long: its provider's fault if it had at least half its time."""
-        error = TimedOut("The model did not answer in time.")
+        error = TimedOut("The model did not answer in time.", cost_unknown=cost_unknown)
         error.counts_against_provider = seconds >= self.policy.time.attempt.total_seconds() / 2
         return error
 

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from stanchion.models.providers import Model
 
 
+# Why a model stopped, in the words of OpenAI, Anthropic, Google and Ollama:
+CUT_OFF = {"length", "max_tokens", "max_output_tokens"}
+DECLINED = {"refusal", "content_filter", "safety", "prohibited_content", "blocklist"}
+
 _MANY_DIGITS = re.compile(r"\d{19}")  # a number of fewer has no more than 64 bits
 
 
@@ -113,6 +117,37 @@ def version_of(message: AIMessage) -> str | None:
     """
     version = message.response_metadata.get("model_name")
     return version[:200] if isinstance(version, str) else None
+
+
+def cut_off(answer: AIMessage) -> bool:
+    """Say whether an answer ends before its end, because it was as long as it may be.
+
+    Args:
+        answer: as it came.
+    """
+    return _stopped_by(answer) in CUT_OFF
+
+
+def declined(answer: AIMessage) -> str:
+    """Say that the model, or its provider's filter, declined to answer; nothing where it did not.
+
+    Args:
+        answer: as it came.
+    """
+    blocks = answer.content if isinstance(answer.content, list) else []
+    said = any(isinstance(block, dict) and block.get("type") == "refusal" for block in blocks)
+    if said or answer.additional_kwargs.get("refusal"):
+        return "The model declined to read this document."
+    reason = _stopped_by(answer)
+    return f"The provider stopped the answer on grounds of content ({reason})." if reason in DECLINED else ""
+
+
+def _stopped_by(answer: AIMessage) -> str:
+    """Say why the model stopped: every provider has a key of its own for it, and OpenAI's Responses API another."""
+    told = answer.response_metadata
+    incomplete = told.get("incomplete_details") or {}
+    reason = told.get("finish_reason") or told.get("stop_reason") or told.get("done_reason") or incomplete.get("reason")
+    return str(reason or "").lower()
 
 
 def _is_count(tokens: Any) -> bool:

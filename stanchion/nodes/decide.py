@@ -93,8 +93,8 @@ def weigh_rungs(_source: Source, candidates: Sequence[Candidate]) -> dict[str, C
     """Choose each field's value by treating the rungs as independent witnesses.
 
     A value's weight is the product of p over the rungs that say it and of 1 - p over those that say otherwise,
-    normalised over the values named (naive Bayes with equal priors). A repair is the same model in the same conversation,
-    so it replaces the answer that it repairs, and is no second witness.
+    normalised over the values named (naive Bayes with equal priors). A repair is the same model in the same
+    conversation, so it replaces the answer that it repairs, and is no second witness.
 
     Args:
         _source: unused here.

@@ -18,6 +18,7 @@ from stanchion.context import current_place, run_context
 from stanchion.errors import ModelError, ModelRefused, UsageError
 from stanchion.guards import check, json_schema
 from stanchion.models.door import Request
+from stanchion.models.messages import cut_off, declined
 from stanchion.models.prompts import Prompt, refuse_strange_placeholders
 from stanchion.models.providers import loadable
 from stanchion.models.storable import storable
@@ -29,10 +30,6 @@ BEYOND = "The answer holds an integer of more than 64 bits, or half a character.
 CLAIMED = "confidence"  # models like to add it, asked or not; it is kept as a claim and never trusted
 MAX_FAILURES_TOLD = 20
 LONGEST_SENT_BACK = 100_000  # characters of an answer that a repair may quote
-
-# Why a model stopped, in the words of OpenAI, Anthropic, Google and Ollama:
-CUT_OFF = {"length", "max_tokens", "max_output_tokens"}
-DECLINED = {"refusal", "content_filter", "safety", "prohibited_content", "blocklist"}
 
 Node = RunnableLambda[WorkflowState, dict[str, Any]]
 
@@ -115,8 +112,8 @@ async def _ask(question: _Question, messages: list[AnyMessage], state: WorkflowS
     except ModelError as error:
         decision: Decision = "review" if isinstance(error, ModelRefused) else "fall_back"
         return {"verdict": Verdict(decision=decision, reason=str(error))}
-    if declined := _declined(answer):
-        return {"conversation": [*messages, answer], "verdict": Verdict(decision="review", reason=declined)}
+    if refusal := declined(answer):
+        return {"conversation": [*messages, answer], "verdict": Verdict(decision="review", reason=refusal)}
     candidate = _read(question, answer, state)
     failures = [item for item in candidate.checks if item.status == "fail"]
     too_long = len(answer.text) > LONGEST_SENT_BACK  # asking again would send it all, and be paid for
@@ -133,7 +130,7 @@ async def _ask(question: _Question, messages: list[AnyMessage], state: WorkflowS
 
 def _read(question: _Question, answer: AIMessage, state: WorkflowState) -> Candidate:
     """Read and guard an answer; whatever is wrong with it stands in the candidate's checks."""
-    truncated = _stopped_by(answer) in CUT_OFF
+    truncated = cut_off(answer)
     try:
         parsed = _parse(answer, truncated=truncated)
     except Unparseable as error:
@@ -171,24 +168,6 @@ def _without_claim(data: Any, schema: dict[str, Any]) -> tuple[Any, float | None
     if isinstance(claimed, bool) or not isinstance(claimed, int | float) or not 0 <= claimed <= 1:
         return rest, None
     return rest, float(claimed)
-
-
-def _declined(answer: AIMessage) -> str:
-    """Say that the model, or its provider's filter, declined to answer; nothing where it did not."""
-    blocks = answer.content if isinstance(answer.content, list) else []
-    said = any(isinstance(block, dict) and block.get("type") == "refusal" for block in blocks)
-    if said or answer.additional_kwargs.get("refusal"):
-        return "The model declined to read this document."
-    reason = _stopped_by(answer)
-    return f"The provider stopped the answer on grounds of content ({reason})." if reason in DECLINED else ""
-
-
-def _stopped_by(answer: AIMessage) -> str:
-    """Say why the model stopped: every provider has a key of its own for it, and OpenAI's Responses API another."""
-    told = answer.response_metadata
-    incomplete = told.get("incomplete_details") or {}
-    reason = told.get("finish_reason") or told.get("stop_reason") or told.get("done_reason") or incomplete.get("reason")
-    return str(reason or "").lower()
 
 
 def _well_formed(status: Any, reason: str) -> Check:

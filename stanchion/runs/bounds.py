@@ -31,7 +31,7 @@ from langgraph.types import RetryPolicy
 from stanchion.clock import Clock, SystemClock
 from stanchion.errors import LoopLimit, OutOfTime, StanchionError, StepOutOfTime, UsageError
 from stanchion.guards.limits.deadline import Deadline, in_words, step_deadline
-from stanchion.threads import in_thread
+from stanchion.threads import Threads
 
 if TYPE_CHECKING:
     from stanchion.guards.limits.policy import Policy
@@ -164,6 +164,7 @@ class _Step:
 
 _bounds: ContextVar[Bounds | None] = ContextVar("bounds", default=None)
 _step: ContextVar[_Step | None] = ContextVar("step", default=None)
+_nodes, _edges = Threads(), Threads()  # where all nodes' threads hang, runs can still take their cheap edges
 _left_behind: set[asyncio.Task[Any]] = set()  # the loop itself holds tasks only weakly
 
 
@@ -189,7 +190,7 @@ def _bounded_node(name: str, node: PregelNode) -> PregelNode:
         bound = bounded(bound)
         changes["subgraphs"] = [bound] if node.subgraphs else []
     if bound is not DEFAULT_BOUND:
-        changes["bound"] = _Bounded(name, bound, retry=changes["retry_policy"])
+        changes["bound"] = _Bounded(name, bound, threads=_nodes, retry=changes["retry_policy"])
     return node.copy(changes)
 
 
@@ -198,7 +199,7 @@ def _bounded_edge(node: str, writer: Runnable[Any, Any]) -> Runnable[Any, Any]:
     branch = getattr(getattr(writer, "afunc", None), "__self__", None)
     if not isinstance(branch, BranchSpec):
         return writer
-    branch = branch._replace(path=_Bounded(node, branch.path, least=EDGE_SECONDS))
+    branch = branch._replace(path=_Bounded(node, branch.path, threads=_edges, least=EDGE_SECONDS))
     edge: Any = copy.copy(writer)
     edge.func, edge.afunc = branch._route, branch._aroute
     return edge  # type: ignore[no-any-return] # still a writer, as it was
@@ -210,16 +211,23 @@ class _Bounded(Runnable[Any, Any]):
     Args:
         node: whose step it belongs to.
         inner: what it is.
+        threads: where it runs if it blocks.
         retry: the node's retry policies, as LangGraph goes by them.
         least: seconds that it has at least, whatever the step took before.
     """
 
     def __init__(
-        self, node: str, inner: Runnable[Any, Any], *, retry: Sequence[RetryPolicy] = (), least: float = 0.0
+        self,
+        node: str,
+        inner: Runnable[Any, Any],
+        *,
+        threads: Threads,
+        retry: Sequence[RetryPolicy] = (),
+        least: float = 0.0,
     ) -> None:
         self.name = inner.get_name()
         self._node, self._inner, self._retry, self._least = node, inner, retry, least
-        self._run = _in_own_thread(inner) or partial(_watched, inner)
+        self._run = _in_own_thread(inner, threads) or partial(_watched, inner)
         self._when_late = _when_late(inner)
 
     def invoke(self, *_: Any, **__: Any) -> Any:
@@ -275,12 +283,13 @@ class _Bounded(Runnable[Any, Any]):
 # --- How things are run within their time  ---
 
 
-def _in_own_thread(inner: Runnable[Any, Any]) -> Run | None:
+def _in_own_thread(inner: Runnable[Any, Any], threads: Threads) -> Run | None:
     """Return how to run what blocks: in a thread of ours. LangGraph would take one of asyncio's, which are few."""
     if isinstance(inner, RunnableCallable):
-        return partial(_called, inner, inner.func) if inner.func is not None and _is_blocking(inner.afunc) else None
+        function = inner.func if _is_blocking(inner.afunc) else None
+        return partial(_called, inner, function, threads) if function is not None else None
     if isinstance(inner, RunnableLambda):
-        return None if hasattr(inner, "afunc") else partial(_blocking, inner.invoke)
+        return None if hasattr(inner, "afunc") else partial(_blocking, inner.invoke, threads)
     return None
 
 
@@ -295,17 +304,25 @@ def _is_blocking(afunc: Any) -> bool:
 
 
 async def _called(
-    inner: RunnableCallable, function: Callable[..., Any], step: _Step, seconds: float, *args: Any, **kwargs: Any
+    inner: RunnableCallable,
+    function: Callable[..., Any],
+    threads: Threads,
+    step: _Step,
+    seconds: float,
+    *args: Any,
+    **kwargs: Any,
 ) -> Any:
     """Let LangGraph hand in what the function asks for (config, runtime, writer); only the thread is ours."""
     face = copy.copy(inner)
-    face.afunc = partial(_blocking, function, step, seconds)
+    face.afunc = partial(_blocking, function, threads, step, seconds)
     return await face.ainvoke(*args, **kwargs)
 
 
-async def _blocking(function: Callable[..., Any], step: _Step, seconds: float, *args: Any, **kwargs: Any) -> Any:
+async def _blocking(
+    function: Callable[..., Any], threads: Threads, step: _Step, seconds: float, *args: Any, **kwargs: Any
+) -> Any:
     try:
-        return await in_thread(partial(function, *args, **kwargs), seconds=seconds, late=step.tell_late)
+        return await threads.run(partial(function, *args, **kwargs), seconds=seconds, late=step.tell_late)
     except OutOfTime:
         if step.left() > 0:
             raise  # not ours: the function's own

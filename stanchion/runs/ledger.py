@@ -246,6 +246,8 @@ class Ledger:
                 *_checkpoint_tables(tables),
             ]:
                 tables.conn.execute(f"DELETE FROM {table} WHERE {column} IN ({ended})", arguments)
+            tables.conn.execute("DELETE FROM spending WHERE day < date(:before)", arguments)
+            tables.conn.execute("DELETE FROM breaker_events WHERE at < :before", arguments)
             return int(tables.conn.execute(f"DELETE FROM runs WHERE id IN ({ended})", arguments).rowcount)
 
         pruned = self.database.write_now(work)

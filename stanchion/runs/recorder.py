@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Observe = Callable[[str, str], None]
 """Told the name of each thing as it has happened, and the run's id: `queued`, `claimed`, `call started`,
-`call answered`, `call failed`, `step started`, `step ended`, `waiting`, `answered`, `ended`."""
+`call retried`, `call answered`, `call failed`, `step started`, `step ended`, `waiting`, `answered`, `ended`."""
 
 
 class StepRecorder:

@@ -30,6 +30,7 @@ from stanchion.errors import (
     LoopLimit,
     ModelError,
     ModelNotLoadable,
+    OutOfTime,
     ReviewClosed,
     StanchionError,
     StepOutOfTime,
@@ -333,7 +334,13 @@ class Runner:
             await self._settle(run_id, await self._run_graph(row, recorder))
         except (StoreError, ModelNotLoadable):
             raise  # nothing is wrong with the run: it goes on once the database or the model can be used
-        except (ModelError, StepOutOfTime, LoopLimit, ThreadsBusy) as limit:  # a limit said no, and no node took it
+        except (
+            ModelError,
+            StepOutOfTime,
+            OutOfTime,
+            LoopLimit,
+            ThreadsBusy,
+        ) as limit:  # nobody took its no
             await self._finish(run_id, Outcome(kind="refused", reason=str(limit)))
         except GraphRecursionError:
             steps = self.policy.loops.steps

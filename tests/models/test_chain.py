@@ -84,7 +84,7 @@ def test_who_is_asked_next(error: ModelError, others: list[tuple[str, int | None
 
 @pytest.mark.parametrize(("than", "other", "answer"), [(LARGE, MINI, True), (MINI, LARGE, False), (MINI, MINI, False)])
 def test_which_one_is_cheaper(than: str, other: str, answer: bool) -> None:
-    """By the price of a question and an answer of equal length; a model without a price costs nothing that is counted."""
+    """By the price of a question and an answer of equal length; a model without a price costs nothing."""
     assert cheaper(model(than), [model(other)]) is answer
     assert cheaper(model(than), [model("ollama:nobody-knows")])
 

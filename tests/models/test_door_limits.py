@@ -381,7 +381,9 @@ def test_attempts_of_unknown_cost_use_up_the_calls_cap(database: Database) -> No
 def _call_of(door: Door) -> Any:
     from stanchion.models.door import _Call, _key
 
-    return _Call("x", _key(door.model, question(), PLACE), door.model, question(), Deadline(9.0, "the 9 s"), False)
+    return _Call(
+        "x", _key(door.model, question(), PLACE), door.model, question(), Deadline(9.0, "the 9 s"), False, True
+    )
 
 
 def _first() -> Any:

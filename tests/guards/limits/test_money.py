@@ -408,4 +408,4 @@ def test_the_trigger_of_these_tests_does_tell() -> None:
     tell_on_overshoot(memory, 5)
 
     with pytest.raises(sqlite3.IntegrityError, match="more than the cap"):
-        memory.submit(lambda tables: tables.conn.execute("INSERT INTO spending VALUES ('d', 'w', 't', 4, 2)"))
+        memory.submit(lambda tables: tables.conn.execute("INSERT INTO spending VALUES ('d', 'w', 't', 4, 2)")).result()
