@@ -23,6 +23,7 @@ def run(
     model: str | BaseChatModel | None = None,
     db: Path | str | None = None,
     input_id: str = "input",
+    tenant: str = "",
 ) -> Run:
     """Run one document through a workflow and return the run as it then stands.
 
@@ -32,12 +33,13 @@ def run(
         model: the model's usual string or a LangChain chat model; `STANCHION_MODEL`, else `none`.
         db: the database file; `STANCHION_DB`, else `.stanchion/stanchion.db`.
         input_id: your own id of the document.
+        tenant: on whose behalf, for the cap `money.tenant`.
 
     Raises:
         WorkflowError: there is no such workflow.
         StoreError: the database cannot be used.
     """
-    (one,) = run_all(workflow, [Input(id=input_id, document=document)], model=model, db=db)
+    (one,) = run_all(workflow, [Input(id=input_id, document=document)], model=model, db=db, tenant=tenant)
     return one
 
 
@@ -48,6 +50,7 @@ def run_all(
     model: str | BaseChatModel | None = None,
     db: Path | str | None = None,
     concurrency: int = 8,
+    tenant: str = "",
 ) -> list[Run]:
     """Run many documents through a workflow, several at a time; return the runs in the inputs' order.
 
@@ -57,6 +60,7 @@ def run_all(
         model: the model's usual string or a LangChain chat model; `STANCHION_MODEL`, else `none`.
         db: the database file; `STANCHION_DB`, else `.stanchion/stanchion.db`.
         concurrency: how many at a time.
+        tenant: on whose behalf, for the cap `money.tenant`.
 
     Raises:
         WorkflowError: there is no such workflow.
@@ -64,7 +68,7 @@ def run_all(
     """
 
     async def work() -> list[Run]:
-        async with Runner(workflow, model=model, db=db, concurrency=concurrency) as runner:
+        async with Runner(workflow, model=model, db=db, concurrency=concurrency, tenant=tenant) as runner:
             return await runner.start(inputs)
 
     return wait_for(work())
