@@ -4,18 +4,72 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
+from stanchion.clock import Clock
 from stanchion.errors import (
     AuthFailed,
     BudgetExceeded,
     ContextTooLong,
+    LimitReached,
     ModelError,
     ModelRefused,
     RateLimited,
     TooManyCalls,
 )
+from stanchion.guards.limits.deadline import Deadline
 from stanchion.models.estimates import price_before
 from stanchion.models.providers import Model
+
+if TYPE_CHECKING:
+    from langchain_core.messages import AIMessage
+
+
+class Chain:
+    """The way of one question through several models, until one answers or none would do better.
+
+    Args:
+        model: who is asked first.
+        others: who may be asked after it, in order.
+        deadline: when nobody is asked any more.
+        clock: the deadline's.
+
+    Attributes:
+        model: who is to be asked now.
+        others: who may be asked after it.
+    """
+
+    def __init__(self, model: Model, others: list[Model], deadline: Deadline, clock: Clock) -> None:
+        self.model, self.others = model, others
+        self._deadline, self._clock = deadline, clock
+        self._errors: list[ModelError] = []
+        self._refusal: AIMessage | None = None
+
+    def goes_on_after(self, error: ModelError, refusal: AIMessage | None = None) -> bool:
+        """Turn to the next model; say whether there is one that may do better, and time to ask it.
+
+        Args:
+            error: why the present one gave no answer.
+            refusal: its answer, where it declined in one.
+        """
+        self._errors.append(error)
+        self._refusal = self._refusal or refusal
+        following = next_model(self.model, error, self.others) if self._deadline.remaining(self._clock) else None
+        if following is None:
+            return False
+        self.model, self.others = following, self.others[self.others.index(following) + 1 :]
+        return True
+
+    def end(self) -> AIMessage:
+        """Return the answer of one that declined, or raise what says most: the last error that was not our own limit.
+
+        Raises:
+            ModelError: no model answered.
+        """
+        if self._refusal is not None:
+            return self._refusal
+        theirs = [error for error in self._errors if not isinstance(error, LimitReached)]
+        raise (theirs or self._errors)[-1]
 
 
 def next_model(failed: Model, error: ModelError, others: Sequence[Model]) -> Model | None:

@@ -22,7 +22,6 @@ from stanchion.blocking import in_temporary_loop
 from stanchion.clock import Clock, SystemClock, new_id
 from stanchion.errors import (
     DeadlineExceeded,
-    LimitReached,
     ModelError,
     ModelNotLoadable,
     ModelRefused,
@@ -37,7 +36,7 @@ from stanchion.guards.limits.gate import Ask, End, Gate, Ticket
 from stanchion.guards.limits.money import Spender, in_billionths
 from stanchion.guards.limits.policy import Policy
 from stanchion.guards.limits.retry import wait_before
-from stanchion.models.chain import cheaper, next_model
+from stanchion.models.chain import Chain, cheaper
 from stanchion.models.estimates import most_input_tokens, most_output_tokens, own_output_limit, price_before
 from stanchion.models.flights import Flights, Landed
 from stanchion.models.loop import on_models_loop
@@ -120,37 +119,6 @@ class _Before(NamedTuple):
         return _Before(self.attempts + 1, None, self.counted + (ticket.ask.need or 0))
 
 
-class _Way:
-    """The way of a question through a chain of models, until one answers or none would do better."""
-
-    def __init__(self, model: Model, others: list[Model], deadline: Deadline, clock: Clock) -> None:
-        self.model, self.others = model, others
-        self._deadline, self._clock = deadline, clock
-        self._errors: list[ModelError] = []
-        self._refusal: AIMessage | None = None
-
-    def goes_on_after(self, error: ModelError, refusal: AIMessage | None = None) -> bool:
-        """Turn to the next model; say whether there is one that may do better, and time to ask it."""
-        self._errors.append(error)
-        self._refusal = self._refusal or refusal
-        following = next_model(self.model, error, self.others) if self._deadline.remaining(self._clock) else None
-        if following is None:
-            return False
-        self.model, self.others = following, self.others[self.others.index(following) + 1 :]
-        return True
-
-    def end(self) -> AIMessage:
-        """Return the answer of one that declined, or raise what says most: the last error that was not our own limit.
-
-        Raises:
-            ModelError: no model answered.
-        """
-        if self._refusal is not None:
-            return self._refusal
-        theirs = [error for error in self._errors if not isinstance(error, LimitReached)]
-        raise (theirs or self._errors)[-1]
-
-
 class _Attempt(NamedTuple):
     """One request that may be sent."""
 
@@ -228,18 +196,18 @@ class Door:
             if not declined(message):
                 return message
         deadline = place.deadline or self._step_deadline(place.node)
-        way = _Way(self.model, list(fallbacks), deadline, self._clock)
+        chain = Chain(self.model, list(fallbacks), deadline, self._clock)
         while True:
-            model = way.model
+            model = chain.model
             try:
-                softly = self._is_capped and cheaper(model, way.others)
-                call = _Call(self._ids(), keys[model.name], model, request, deadline, softly, not way.others)
+                softly = self._is_capped and cheaper(model, chain.others)
+                call = _Call(self._ids(), keys[model.name], model, request, deadline, softly, not chain.others)
                 message = kept.get(model.name) or await self._ask(call)
             except ModelError as error:
-                if not way.goes_on_after(error):
-                    return way.end()
+                if not chain.goes_on_after(error):
+                    return chain.end()
             else:
-                if not (refusal := declined(message)) or not way.goes_on_after(ModelRefused(refusal), message):
+                if not (refusal := declined(message)) or not chain.goes_on_after(ModelRefused(refusal), message):
                     return message
 
     def _kept(self, keys: dict[str, CallKey]) -> dict[str, AIMessage]:

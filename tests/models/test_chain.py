@@ -8,6 +8,7 @@ from itertools import repeat
 from typing import Any
 
 import pytest
+from langchain_core.messages import AIMessage
 
 from stanchion.errors import (
     AuthFailed,
@@ -210,3 +211,47 @@ def test_a_fallback_that_cannot_be_loaded_says_so(world: World) -> None:
     ]
 
     assert world.ask(*chain) == "5"
+
+
+# --- What is left of a step's time, and refusals that are answers  ---
+
+RETRIES = Policy(retry={"attempts": 3, "first": "1ms"})
+DECLINED = AIMessage("", additional_kwargs={"refusal": "I will not read this."})
+
+
+def test_a_model_that_hangs_is_not_asked_again_where_there_is_another(world: World) -> None:
+    """The time of a second attempt is better spent on the next model; alone, a model is asked again."""
+    chain = [model(MINI, answers=[TimedOut("slow"), "late"]), model(LARGE, answers=["5"])]
+    alone = model(OTHER, answers=[TimedOut("slow"), "again"])
+
+    assert world.ask(*chain, policy=RETRIES) == "5"
+    assert asked(*chain) == [1, 1]
+    assert world.ask(alone, policy=RETRIES, text="another") == "again"
+
+
+def test_a_refusal_that_comes_as_an_answer_asks_the_next(world: World) -> None:
+    """A model that declines is no end where another may answer; executed again, the step takes that one's answer."""
+    chain = [model(MINI, answers=[DECLINED]), model(LARGE, answers=["5"])]
+    again = [model(MINI, answers=["never"]), model(LARGE, answers=["never"])]
+
+    assert world.ask(*chain) == "5"
+    assert world.ask(*again) == "5"
+    assert asked(*again) == [0, 0]
+
+
+def test_where_all_decline_the_refusal_is_the_answer(world: World) -> None:
+    """So that a person is asked and told, and not a cheaper extractor."""
+    chain = [model(MINI, answers=[DECLINED]), model(LARGE, answers=[Overloaded("down")])]
+
+    assert world.ask(*chain) == ""
+    assert [status for _, status, _ in world.calls()] == ["answered", "failed"]
+
+
+def test_the_reason_that_says_most_is_told(world: World) -> None:
+    """Where the last model was only kept from being asked, the error is what the provider before it did."""
+    open_ = partial(breaker.force, model=LARGE, state="open", by="mia", reason="costs", at="now")
+    world.database.write_now(lambda tables: open_(tables.conn))
+    with pytest.raises(AuthFailed, match="no key"):
+        world.ask(
+            model(MINI, answers=[AuthFailed("no key")]), model(LARGE), model(OTHER, answers=[AuthFailed("no key")])
+        )
