@@ -22,6 +22,7 @@ from stanchion.blocking import in_temporary_loop
 from stanchion.clock import Clock, SystemClock, new_id
 from stanchion.errors import (
     DeadlineExceeded,
+    LimitReached,
     ModelError,
     ModelNotLoadable,
     ModelRefused,
@@ -172,6 +173,11 @@ class Door:
         self._ids = ids
         self._chance = chance or _chance_of_process()
         self._observe = observe
+        self._is_closed = False
+
+    def close(self) -> None:
+        """Let no call begin any more: the run has ended, though a thread that it left behind may still work for it."""
+        self._is_closed = True
 
     async def ask(self, request: Request, place: Place, *, fallbacks: Sequence[Model] = ()) -> AIMessage:
         """Return the raw message of the model, or of the first of its fallbacks that answers.
@@ -186,10 +192,7 @@ class Door:
             StoreError: the call could not be recorded.
             ModelNotLoadable: the run's model cannot be loaded here.
         """
-        if self.model.problem:
-            raise ModelNotLoadable(self.model.problem)
-        if self.model.chat is None:
-            raise ModelUnavailable("No model is configured.")
+        self._refuse_where_nobody_is_asked()
         keys = {model.name: _key(model, request, place) for model in (self.model, *fallbacks)}
         kept = self._kept(keys)
         for message in kept.values():  # what was paid for once, whoever gave it, comes before asking anybody anew
@@ -209,6 +212,14 @@ class Door:
             else:
                 if not (refusal := declined(message)) or not chain.goes_on_after(ModelRefused(refusal), message):
                     return message
+
+    def _refuse_where_nobody_is_asked(self) -> None:
+        if self._is_closed:
+            raise LimitReached("The run has ended; nobody is asked for it any more.")
+        if self.model.problem:
+            raise ModelNotLoadable(self.model.problem)
+        if self.model.chat is None:
+            raise ModelUnavailable("No model is configured.")
 
     def _kept(self, keys: dict[str, CallKey]) -> dict[str, AIMessage]:
         """Return the answers that this step was given before, by model."""
@@ -237,6 +248,8 @@ class Door:
         try:
             while True:
                 attempt = await self._admitted(call, before)
+                if not call.deadline.remaining(self._clock):
+                    await self._never_sent(attempt)
                 self._observe("call retried" if before.attempts else "call started")
                 try:
                     message = await self._send(attempt)
@@ -253,6 +266,7 @@ class Door:
                     self._gate.give_up(attempt.ticket, self._end(attempt, "unknown", cost=None))
                     raise
                 else:
+                    before = before.and_one(attempt.ticket, cost_unknown=True)  # until that is on disk
                     await self._answered(attempt, message)
                     self._observe("call answered")
                     return message, call.id
@@ -361,10 +375,22 @@ class Door:
         end = self._end(attempt, "answered", cost=cost, tokens=sum(tokens.values()) if tokens else None)
         await self._settle(attempt, end, row)
 
+    async def _never_sent(self, attempt: _Attempt) -> None:
+        """Give back what was admitted just as the time was over.
+
+        Raises:
+            DeadlineExceeded: always.
+        """
+        late = DeadlineExceeded(f"{attempt.call.deadline.named} is over; {attempt.call.model.name} is not asked.")
+        await self._failed(attempt, late, again=False)
+        self._observe("call failed")
+        raise late
+
     async def _failed(self, attempt: _Attempt, error: ModelError, *, again: bool) -> bool:
         spent = None if error.cost_unknown else Decimal(0)
         row = _failure(error, _sum(attempt.before.paid, spent))
-        end = self._end(attempt, "retry" if again else "failed", cost=spent, error=error)
+        tokens = None if error.cost_unknown else 0
+        end = self._end(attempt, "retry" if again else "failed", cost=spent, tokens=tokens, error=error)
         return await self._settle(attempt, end, row)
 
     async def _settle(self, attempt: _Attempt, end: End, row: dict[str, Any]) -> bool:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 CUT_OFF = {"length", "max_tokens", "max_output_tokens"}
 DECLINED = {"refusal", "content_filter", "safety", "prohibited_content", "blocklist"}
 
+MOST_TOKENS = 1_000_000_000  # of one call; more is a mistake of whoever counted
+MOST_IN_NO_TOKEN = 8  # characters: a longer answer has tokens
+
 _MANY_DIGITS = re.compile(r"\d{19}")  # a number of fewer has no more than 64 bits
 
 
@@ -94,7 +97,11 @@ def tokens_of(message: AIMessage) -> dict[str, int] | None:
     usage = message.usage_metadata
     if usage is None or not all(_is_count(usage[name]) for name in ("input_tokens", "output_tokens")):
         return None
-    return {"input_tokens": usage["input_tokens"], "output_tokens": usage["output_tokens"]}
+    read, written = usage["input_tokens"], usage["output_tokens"]
+    silent = not written and len(message.text) > MOST_IN_NO_TOKEN
+    if not read or silent or usage.get("total_tokens", 0) > read + written:
+        return None  # counts that were missing come as 0 from LangChain; a cap must not take them for that
+    return {"input_tokens": read, "output_tokens": written}
 
 
 def cost_of(model: Model, message: AIMessage) -> Decimal | None:
@@ -151,4 +158,4 @@ def _stopped_by(answer: AIMessage) -> str:
 
 
 def _is_count(tokens: Any) -> bool:
-    return isinstance(tokens, int) and 0 <= tokens < 2**63
+    return isinstance(tokens, int) and 0 <= tokens <= MOST_TOKENS

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
@@ -69,6 +70,11 @@ if TYPE_CHECKING:
     from sqlite_utils import Database as Tables
 
 AN_OBJECT = " (object)"  # stands behind the name of a model that was given as an object
+NO_OF_A_LIMIT = (ModelError, StepOutOfTime, OutOfTime, LoopLimit, ThreadsBusy)
+"""What ends a run as refused where no node takes it: nothing is wrong with the workflow."""
+
+_NOTE = re.compile("During task with name '(.+?)' and id")
+
 STRICT_RESUME = "__pregel_strict_resume"  # private in LangGraph 1.2: an answer never falls to the next question
 
 
@@ -157,9 +163,8 @@ class Runner:
         self._stack.callback(self._database.close)
         self.ledger = Ledger(self._database)
         self._journal = Journal(self._database)
-        saver = await self._stack.enter_async_context(open_checkpoints(self._database, self.workflow.graph))
-        self._graph = bounded(self.workflow.graph).copy(update={"checkpointer": saver})
-        self._saver = saver
+        self._saver = await open_checkpoints(self._database, self.workflow.graph)
+        self._graph = bounded(self.workflow.graph).copy(update={"checkpointer": self._saver})
         self._owner = Owner(self._database.path, self._ids())
         self._stack.callback(self._owner.release)
         self._gate = Gate(self._database, self._clock, owner=self._owner.name, is_alive=self._lives)
@@ -334,27 +339,23 @@ class Runner:
             await self._settle(run_id, await self._run_graph(row, recorder))
         except (StoreError, ModelNotLoadable):
             raise  # nothing is wrong with the run: it goes on once the database or the model can be used
-        except (
-            ModelError,
-            StepOutOfTime,
-            OutOfTime,
-            LoopLimit,
-            ThreadsBusy,
-        ) as limit:  # nobody took its no
-            await self._finish(run_id, Outcome(kind="refused", reason=str(limit)))
-        except GraphRecursionError:
-            steps = self.policy.loops.steps
-            reason = f"Stopped after {steps} steps (loops.steps in the policy): a loop?"
-            await self._finish(run_id, Outcome(kind="refused", reason=reason))
         except Exception as error:
-            if isinstance(error, sqlite3.Error) and not _raised_in_node(error):
+            if isinstance(error, sqlite3.Error) and _node_that_raised(error) is None:
                 raise StoreError(f"The database {self._path} failed: {error}.") from error
-            # a defect in a node or an edge: this run's end, and nobody else's
-            reason = (
-                f"A defect in {recorder.latest or 'the graph'}, or in an edge from it: {type(error).__name__}: {error}"
-            )
-            await self._finish(run_id, Outcome(kind="failed", reason=reason))
+            await self._finish(run_id, self._end_by(error, recorder))
         await recorder.written()
+
+    def _end_by(self, error: Exception, recorder: StepRecorder) -> Outcome:
+        """Return how a run ends that an exception came out of: a limit's no that nobody took, or a defect."""
+        if isinstance(error, GraphRecursionError):
+            reason = f"Stopped after {self.policy.loops.steps} steps (loops.steps in the policy): a loop?"
+            return Outcome(kind="refused", reason=reason)
+        causes = _single(error)
+        if all(isinstance(cause, NO_OF_A_LIMIT) for cause in causes):
+            return Outcome(kind="refused", reason=str(causes[0]))
+        node = _node_that_raised(error) or recorder.latest or "the graph"
+        reason = f"A defect in {node}, or in an edge from it: {type(error).__name__}: {error}"
+        return Outcome(kind="failed", reason=reason)
 
     def _may_take_from(self, owner: str) -> bool:
         return owner == self._owner.name or not self._lives(owner)
@@ -369,7 +370,8 @@ class Runner:
             "recursion_limit": self.policy.loops.steps + 2,  # our own limit comes first: it counts over resumes too
             "run_name": self.workflow.name,
         }
-        context = self._context(row)
+        door = self._door(row)
+        context = self._context(row, door)
         given = await self._next_input(row, config, recorder)
         try:
             with Bounds(self.policy, deadline=context.deadline, clock=self._clock, late=recorder.note_late):
@@ -380,6 +382,8 @@ class Runner:
         except Exception as error:
             recorder.fail(error)
             raise
+        finally:
+            door.close()
         return await self._graph.aget_state(config)
 
     async def _next_input(self, row: dict[str, Any], config: Any, recorder: StepRecorder) -> Any:
@@ -457,11 +461,10 @@ class Runner:
             "created_at": self._now(),
         }
 
-    def _context(self, row: dict[str, Any]) -> RunContext:
+    def _door(self, row: dict[str, Any]) -> Door:
         run_id = str(row["id"])
-        model = self._model_of(row)
-        door = Door(
-            model,
+        return Door(
+            self._model_of(row),
             self._journal,
             policy=self.policy,
             gate=self._gate,
@@ -472,11 +475,14 @@ class Runner:
             ids=self._ids,
             observe=lambda event: self._observe(event, run_id),
         )
+
+    def _context(self, row: dict[str, Any], door: Door) -> RunContext:
+        run_id = str(row["id"])
         made = datetime.fromisoformat(row["created_at"])
         prompts = PinnedPrompts(self._database, run_id, json.loads(row["prompts"] or "{}"), self.workflow.prompts)
         return replace(
             self._own_context,
-            model=model.name,
+            model=door.model.name,
             today=made.date(),
             run_id=run_id,
             tenant=row["tenant"],
@@ -512,9 +518,17 @@ class Runner:
         return self._clock.now().isoformat()
 
 
-def _raised_in_node(error: Exception) -> bool:
-    """Say whether a node raised it, and not LangGraph or its saver: LangGraph leaves a note on what nodes raise."""
-    return any(note.startswith("During task") for note in getattr(error, "__notes__", ()))
+def _node_that_raised(error: Exception) -> str | None:
+    """Return the node that raised it, None where LangGraph or its saver did: LangGraph notes it on what nodes raise."""
+    notes = [match[1] for note in getattr(error, "__notes__", ()) if (match := _NOTE.match(note))]
+    return notes[0] if notes else None
+
+
+def _single(error: BaseException) -> list[BaseException]:
+    """Return what an exception group holds; the error itself where it is none."""
+    if isinstance(error, BaseExceptionGroup):
+        return [cause for inner in error.exceptions for cause in _single(inner)]
+    return [error]
 
 
 def _outcome(values: dict[str, Any]) -> Outcome:

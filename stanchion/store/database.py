@@ -14,8 +14,9 @@ import queue
 import sqlite3
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
@@ -204,9 +205,11 @@ class Database:
     def _batches(self) -> Iterator[list[_Job]]:
         while (job := self._jobs.get()) is not None:
             batch: list[_Job] = [job]
+            end = time.monotonic() + PATIENCE_SECONDS
             with contextlib.suppress(queue.Empty):
                 while len(batch) < LARGEST_BATCH:
-                    wait = PATIENCE_SECONDS if all(waiting.patient for waiting in batch) else 0.0
+                    patient = all(waiting.patient for waiting in batch)
+                    wait = max(0.0, end - time.monotonic()) if patient else 0.0
                     following = self._jobs.get(timeout=wait) if wait else self._jobs.get_nowait()
                     if following is None:
                         yield batch
@@ -227,7 +230,7 @@ class Database:
                 tables.conn.execute("ROLLBACK")
             refusal = StoreError(_explain(self.path, error))
             for job in batch:
-                if not job.done.done():
+                with contextlib.suppress(InvalidStateError):  # done, or cancelled in this very moment
                     job.done.set_exception(refusal)
             return
         for job, result in results:

@@ -16,10 +16,10 @@ from collections import Counter
 from typing import Any
 
 import langchain_openai  # noqa: F401 - imported before the forks
-from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from stanchion import Input, Runner
 from stanchion.graphs.receipts import workflow
+from stanchion.runs.checkpoints import CheckpointSaver
 
 
 class Death:
@@ -40,14 +40,14 @@ def work(command: dict[str, Any]) -> None:
     """Do one command in this process."""
     os.environ |= {"OPENAI_API_KEY": "test", "OPENAI_BASE_URL": command["url"]}
     death = Death(*(command["die"] or (None, 0)))
-    put = AsyncSqliteSaver.aput
+    put = CheckpointSaver.aput
 
-    async def aput(self: AsyncSqliteSaver, *arguments: Any) -> Any:
+    async def aput(self: CheckpointSaver, *arguments: Any) -> Any:
         kept = await put(self, *arguments)
         death.observe("checkpoint", "")
         return kept
 
-    AsyncSqliteSaver.aput = aput  # type: ignore[method-assign]
+    CheckpointSaver.aput = aput  # type: ignore[method-assign]
 
     async def main() -> None:
         runner = Runner(workflow, db=command["db"], model="openai:test", observe=death.observe)

@@ -32,7 +32,7 @@ Also = Callable[[sqlite3.Connection], None]
 """Written in the same transaction: what the journal has to say of the call."""
 
 SHORTEST_LOOK, LONGEST_LOOK = 0.002, 0.05  # seconds between two looks of whoever is first in line
-MISSED = 60.0  # seconds after which a dead process's reservations are looked for again
+MISSED = 2.0  # seconds after which whoever waits looks again for what dead processes have reserved
 
 
 class Written(Protocol):
@@ -111,13 +111,14 @@ class End(NamedTuple):
     @property
     def tells(self) -> bool:
         """Whether it says how the provider is: not where it was never reached, or nobody waited for what it says."""
-        return self.status != "unknown" and self.kind not in ("cancelled", "unavailable")
+        return self.status != "unknown" and self.kind not in ("cancelled", "unavailable", "deadline")
 
 
 class _Wait(NamedTuple):
     seconds: float
     why: str
     shared: bool
+    certain: bool = True  # nothing under way may give back what is waited for
 
 
 _BEHIND_OTHERS = _Wait(0.0, "the calls before it", shared=True)
@@ -161,7 +162,7 @@ class Gate:
         """
         lines = self._lines.setdefault(asyncio.get_running_loop(), defaultdict(Turns))
         line = lines[ask.model]
-        wait = _BEHIND_OTHERS if line.anybody else await self._try(ask, also)
+        wait = _BEHIND_OTHERS if line.anybody else await self._try(ask, deadline, also)
         while isinstance(wait, _Wait):
             self._refuse_to_wait(ask, wait, deadline)
             if not wait.shared:  # nobody else waits for the same, so it must not hold up who stands behind it
@@ -173,15 +174,18 @@ class Gate:
 
     async def _first_in_line(self, ask: Ask, deadline: Deadline, also: Also | None) -> Ticket | _Wait:
         pause = SHORTEST_LOOK
-        while isinstance(wait := await self._try(ask, also), _Wait) and wait.shared:
+        while isinstance(wait := await self._try(ask, deadline, also), _Wait) and wait.shared:
             self._refuse_to_wait(ask, wait, deadline)
             pause = min(2 * pause, LONGEST_LOOK)
-            await self._clock.sleep(min(max(wait.seconds, pause), deadline.remaining(self._clock)))
+            until_then = max(wait.seconds, pause) if wait.certain else pause
+            await self._clock.sleep(min(until_then, deadline.remaining(self._clock)))
+            if not deadline.remaining(self._clock):
+                self._refuse_to_wait(ask, wait, deadline)
         return wait
 
     def _refuse_to_wait(self, ask: Ask, wait: _Wait, deadline: Deadline) -> None:
         left = deadline.remaining(self._clock)
-        if left and wait.seconds <= left:
+        if left and (wait.seconds <= left or not wait.certain):
             return
         longer = f" another {in_words(wait.seconds)}" if wait.seconds > LONGEST_LOOK else ""
         raise DeadlineExceeded(
@@ -189,10 +193,10 @@ class Gate:
             "is left."
         )
 
-    async def _try(self, ask: Ask, also: Also | None) -> Ticket | _Wait:
+    async def _try(self, ask: Ask, deadline: Deadline, also: Also | None) -> Ticket | _Wait:
         self._write_unwritten()
         now = moment(self._clock)
-        trying = self._database.submit(lambda tables: self._admit(tables.conn, ask, now, also))
+        trying = self._database.submit(lambda tables: self._admit(tables.conn, ask, now, deadline, also))
         try:
             outcome = trying.result() if trying.done() else await asyncio.wrap_future(trying)  # in memory it is done
         except asyncio.CancelledError:
@@ -214,8 +218,12 @@ class Gate:
         if not trying.cancelled() and not trying.exception() and isinstance(ticket := trying.result(), Ticket):
             self.give_up(ticket, End("failed", 0.0, kind="cancelled", spent=0, tokens=0))
 
-    def _admit(self, connection: sqlite3.Connection, ask: Ask, now: Moment, also: Also | None) -> Ticket | _Wait:
+    def _admit(
+        self, connection: sqlite3.Connection, ask: Ask, now: Moment, deadline: Deadline, also: Also | None
+    ) -> Ticket | _Wait:
         """Ask every limit in its order; write only where all agree."""
+        if not deadline.remaining(self._clock):  # others wrote before, or the disk was slow
+            raise DeadlineExceeded(f"{deadline.named} is over; {ask.model} is not asked any more.")
         spender = ask.spender._replace(day=now.day)
         _refuse_loops(connection, ask)
         probe = breaker.pass_breaker(connection, ask.model, ask.policy.breaker, now)
@@ -229,7 +237,8 @@ class Gate:
             return _Wait(0.0, "calls under way to settle what they reserved", shared=room.shared)
         rate = ask.policy.rate(ask.model)
         if seconds := pacing.wait_for_room(connection, ask.model, rate, ask.tokens, now):
-            return _Wait(seconds, "its rate limit", shared=True)
+            gives_back = rate.tokens is not None and pacing.under_way(connection, ask.model) > 0
+            return _Wait(seconds, "its rate limit", shared=True, certain=not gives_back)
         if also is not None and ask.number == 1:
             also(connection)
         money.reserve(connection, spender, need)
@@ -359,7 +368,7 @@ class Gate:
             connection.execute("UPDATE attempts SET status = 'unknown' WHERE status = 'started' AND owner = ?", [owner])
 
 
-_CALL_UNKNOWN = "UPDATE calls SET status = 'unknown' WHERE id = ? AND status = 'started'"
+_CALL_UNKNOWN = "UPDATE calls SET status = 'unknown', kind = 'process_died' WHERE id = ? AND status = 'started'"
 
 
 def _refuse_loops(connection: sqlite3.Connection, ask: Ask) -> None:
@@ -368,7 +377,7 @@ def _refuse_loops(connection: sqlite3.Connection, ask: Ask) -> None:
     loops = ask.policy.loops
     calls, same, again = connection.execute(
         """SELECT count(*), coalesce(sum(key = ?), 0), coalesce(sum(reask), 0) FROM calls
-           WHERE run_id = ? AND status <> 'unknown'""",
+           WHERE run_id = ? AND kind IS NOT 'process_died'""",
         [ask.key, ask.spender.run_id],
     ).fetchone()
     if calls >= loops.model_calls:

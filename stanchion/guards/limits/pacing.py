@@ -28,7 +28,7 @@ def wait_for_room(connection: sqlite3.Connection, model: str, rate: Rate, tokens
         tokens: what the call may read and write at the most.
         now: the present time.
     """
-    if rate.in_flight is not None and _under_way(connection, model) >= rate.in_flight:
+    if rate.in_flight is not None and under_way(connection, model) >= rate.in_flight:
         return LOOK_AGAIN
     if rate.requests is None and rate.tokens is None:
         return 0.0
@@ -86,10 +86,16 @@ def _due(connection: sqlite3.Connection, model: str, rate: Rate, now: Moment) ->
 def _believed(due: float, per_minute: float | None, now: Moment) -> float:
     """Forget what is due farther ahead than any request could bring it: the clock was set back since."""
     interval = _interval(per_minute)[0] if per_minute else 0.0
-    return 0.0 if due > now.epoch + max(10 * MINUTE, 2 * interval) else due
+    return 0.0 if due > now.epoch + max(2 * MINUTE, 2 * interval) else due
 
 
-def _under_way(connection: sqlite3.Connection, model: str) -> int:
+def under_way(connection: sqlite3.Connection, model: str) -> int:
+    """Return how many requests to a model are under way.
+
+    Args:
+        connection: inside a transaction.
+        model: which.
+    """
     (number,) = connection.execute(
         "SELECT count(*) FROM attempts WHERE model = ? AND status = 'started'", [model]
     ).fetchone()
