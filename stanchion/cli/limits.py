@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -71,8 +70,13 @@ def limits(db: options.Db = None, as_json: options.AsJson = False) -> None:
     if not models:
         screen.print("No model has been asked yet.")
         return
-    screen.print(_models_table(models), "")
-    screen.print(_spending_table(money))
+    screen.print(_models_table(models, width=screen.width))
+    for one in models:
+        if one.reason:
+            who = f"{one.forced_by}: " if one.forced else ""
+            typer.echo(f"{_whole(one.model)}: {output.plain(f'{who}{one.reason}', longest=200)}")
+    if money:
+        screen.print("", _spending_table(money))
 
 
 def breaker(
@@ -90,36 +94,52 @@ def breaker(
     """Force the circuit breaker of a model open or closed, or release it."""
     from stanchion.clock import SystemClock
     from stanchion.errors import UsageError
-    from stanchion.guards.limits.breaker import force
-    from stanchion.guards.limits.standing import models_standing
+    from stanchion.guards.limits.standing import Breakers
 
     if [open_it, close_it, release].count(True) != 1:
         raise UsageError("Say one of --open, --close or --release.")
     if not reason.strip():
         raise UsageError("Say why, with --reason: whoever it stops is told.")
-    state = "open" if open_it else "closed" if close_it else None
-    clock = SystemClock()
-    who, at = by or getpass.getuser(), clock.now().isoformat()
+    who = by or options.you()
     with options.open_ledger(db) as ledger:
-        ledger.database.write_now(lambda tables: force(tables.conn, model, state, by=who, reason=reason.strip(), at=at))
-        (standing,) = [found for found in models_standing(ledger.database, clock) if found.model == model]
+        breakers = Breakers(ledger.database, SystemClock())
+        before, known = breakers.of(model), [one.model for one in breakers.standing()]
+        if release:
+            after = breakers.release(model, by=who, reason=reason)
+        else:
+            after = breakers.force(model, "open" if open_it else "closed", by=who, reason=reason)
+    if after.model not in known:
+        others = f"Known are: {', '.join(map(_whole, known))}." if known else "No model is known yet."
+        typer.echo(f"Note: {_whole(after.model)} was never asked on this database. {others}", err=True)
     if as_json:
-        output.print_json(standing)
-    elif state:
-        typer.echo(f"The circuit breaker of {output.plain(model)} stays {state} until it is released.")
+        output.print_json(after)
     else:
-        typer.echo(f"The circuit breaker of {output.plain(model)} is released, and begins closed.")
+        typer.echo(f"The circuit breaker of {_whole(after.model)} {_what_became(before, after)}.")
 
 
-def _models_table(models: list[ModelStanding]) -> Table:
+def _what_became(before: ModelStanding, after: ModelStanding) -> str:
+    if after.forced:
+        return f"stays {after.breaker} until it is released"
+    return "is released, and begins closed" if before.forced else "was not forced: it stays as it is"
+
+
+def _whole(model: str) -> str:
+    """Return a model's name uncut, since it is to be typed again."""
+    return output.plain(model, longest=max(len(model), 1))
+
+
+def _models_table(models: list[ModelStanding], *, width: int) -> Table:
     from rich.text import Text
 
-    table = output.table("model", "breaker", "in flight", "calls", "retries", "failures", "why")
-    for one in models:
-        state = f"{one.breaker}, forced" if one.forced_by else one.breaker
+    table = output.table("model", "breaker", "since (UTC)", "in flight", "calls", "retries", "failures")
+    names = [_whole(one.model) for one in models]
+    table.columns[0].min_width = min(max(map(len, names)), width)  # the other columns give way
+    table.columns[0].overflow = "fold"
+    for name, one in zip(names, models, strict=True):
+        state = f"{one.breaker}, forced" if one.forced else one.breaker
+        since = f"{one.changed_at:%Y-%m-%d %H:%M}" if one.changed_at else "–"
         numbers = map(str, (one.in_flight, one.calls, one.retries, one.failures))
-        why = f"{one.forced_by}: {one.reason}" if one.forced_by else one.reason
-        table.add_row(*map(Text, [output.plain(one.model), state, *numbers, output.plain(why)]))
+        table.add_row(*map(Text, [name, state, since, *numbers]))
     return table
 
 

@@ -65,6 +65,8 @@ def show(
     screen = output.console()
     screen.print(f"run      {run.id}   {run.workflow} version {run.version}   model {run.model}")
     screen.print(f"input    {output.plain(run.input_id)}")
+    if run.tenant:
+        screen.print(f"tenant   {output.plain(run.tenant)}")
     screen.print(f"outcome  {run.standing}   {output.plain(run.reason, longest=200)}")
     screen.print(f"path     {' → '.join(step.node for step in steps) or '–'}")
     screen.print(f"cost     {output.money(run.cost_usd)} in {run.calls} calls\n")
@@ -128,11 +130,23 @@ def _steps_table(steps: Any, calls: Any, verdicts: dict[str, Any]) -> Table:
 
 def _remark(call: Any) -> str:
     """Say what is worth knowing of a call beside its cost; nothing of one that was answered at once."""
-    remarks = [f"{call.attempts} requests"] if call.attempts > 1 else []
-    remarks += ["answered by another run's same call"] if call.shared_with else []
-    remarks += [call.warning] if call.warning else []
-    remarks += [call.status] if call.status == "unknown" or (remarks and call.status == "failed") else []
-    return f"call of {call.node} to {output.plain(call.model)}: {'; '.join(remarks)}" if remarks else ""
+    if call.attempts <= 1 and not call.shared_with and not call.warning and call.status != "unknown":
+        return ""
+    took = f"took {call.attempts} requests" if call.attempts > 1 else ""
+    took = "shared the request of another run's same call" if call.shared_with else took
+    did = " and ".join(filter(None, [took, _end(call)]))
+    return " ".join(filter(None, [f"The call of {call.node} to {output.plain(call.model)} {did}.", call.warning]))
+
+
+def _end(call: Any) -> str:
+    match call.status:
+        case "failed":
+            return f"failed ({call.kind})" if call.kind else "failed"
+        case "unknown":
+            return "ended nobody knows how"
+        case "started":
+            return "is under way"
+    return "was answered"
 
 
 def _failures(verdict: Any) -> list[str]:

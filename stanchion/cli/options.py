@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,6 +67,11 @@ def open_ledger(db: Path | None) -> Iterator[Ledger]:
         yield Ledger(database)
     finally:
         database.close()
+
+
+def you() -> str:
+    """Return the operating-system user, who acts where `--by` names nobody."""
+    return getpass.getuser()
 
 
 def one_of(option: str, value: str | None, choices: Sequence[str]) -> None:

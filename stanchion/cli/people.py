@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -79,7 +78,7 @@ def review(
         run.reference,
         asked.id,
         chosen[0],
-        by=by or getpass.getuser(),
+        by=by or options.you(),
         edits=edits,
         reason=reason,
         db=options.existing_database(db),

@@ -106,7 +106,7 @@ def add(
     prompt = Prompt.read(file)
     own = _prompt(workflow, prompt.id)
     refuse_other_placeholders(prompt, own)
-    version = as_version(prompt, added_by=by or _you())
+    version = as_version(prompt, added_by=by or options.you())
     with _open_labels(db) as labels:
         labels.add(version, own=as_version(own), at=SystemClock().now())
     if as_json:
@@ -141,7 +141,7 @@ def label(
         if chosen is not None:
             refuse_other_placeholders(as_prompt(chosen), own)
         now = SystemClock().now()
-        move = labels.move(prompt_id, name, chosen, by=by or _you(), reason=reason, at=now)
+        move = labels.move(prompt_id, name, chosen, by=by or options.you(), reason=reason, at=now)
         _tell_move(labels, own, move, as_json)
 
 
@@ -160,7 +160,7 @@ def rollback(
     own = _prompt(workflow, prompt_id)
     with _open_labels(db) as labels:
         now = SystemClock().now()
-        move = labels.roll_back(prompt_id, name, by=by or _you(), reason=reason, at=now)
+        move = labels.roll_back(prompt_id, name, by=by or options.you(), reason=reason, at=now)
         _tell_move(labels, own, move, as_json)
 
 
@@ -288,9 +288,3 @@ def _told(move: Move, rows: Sequence[dict[str, Any]]) -> str:
 
 def _plain(version: PromptVersion) -> str:
     return output.plain(version, longest=200)
-
-
-def _you() -> str:
-    import getpass
-
-    return getpass.getuser()

@@ -42,7 +42,7 @@ class Chain:
     def __init__(self, model: Model, others: list[Model], deadline: Deadline, clock: Clock) -> None:
         self.model, self.others = model, others
         self._deadline, self._clock = deadline, clock
-        self._errors: list[ModelError] = []
+        self._errors: list[tuple[str, ModelError]] = []
         self._refusal: AIMessage | None = None
 
     def goes_on_after(self, error: ModelError, refusal: AIMessage | None = None) -> bool:
@@ -52,7 +52,7 @@ class Chain:
             error: why the present one gave no answer.
             refusal: its answer, where it declined in one.
         """
-        self._errors.append(error)
+        self._errors.append((self.model.name, error))
         self._refusal = self._refusal or refusal
         following = next_model(self.model, error, self.others) if self._deadline.remaining(self._clock) else None
         if following is None:
@@ -61,15 +61,20 @@ class Chain:
         return True
 
     def end(self) -> AIMessage:
-        """Return the answer of one that declined, or raise what says most: the last error that was not our own limit.
+        """Return the answer of one that declined, or raise why nobody answered, model by model.
 
         Raises:
-            ModelError: no model answered.
+            ModelError: of the kind that says most: what a provider did, before a limit of ours or a model that cannot
+                be loaded.
         """
         if self._refusal is not None:
             return self._refusal
-        theirs = [error for error in self._errors if not isinstance(error, LimitReached)]
-        raise (theirs or self._errors)[-1]
+        theirs = [error for _, error in self._errors if not isinstance(error, LimitReached)]
+        asked = [error for error in theirs if error.kind != "unavailable"]
+        most_telling = (asked or theirs or [error for _, error in self._errors])[-1]
+        if len(self._errors) > 1:
+            most_telling.args = (" ".join(f"{name}: {error}" for name, error in self._errors),)
+        raise most_telling
 
 
 def next_model(failed: Model, error: ModelError, others: Sequence[Model]) -> Model | None:

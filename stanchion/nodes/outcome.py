@@ -12,7 +12,8 @@ def outcome() -> Node:
     """Make the node in which every way through a graph ends.
 
     Returns:
-        a node that writes `outcome`: a person's answer as it was given, a refusal with its reason, else accepted.
+        a node that writes `outcome`: a person's answer as it was given; accepted, where the last verdict says so;
+        refused with the verdict's reason for anything else, since a missing answer is a no.
     """
 
     def node(state: WorkflowState) -> dict[str, Any]:
@@ -20,8 +21,9 @@ def outcome() -> Node:
         rung = state.get("rung")
         if answered is not None:
             return {"outcome": answered if answered.rung else answered.model_copy(update={"rung": rung})}
-        if verdict.decision == "refuse":
-            return {"outcome": Outcome(kind="refused", reason=verdict.reason)}
+        if verdict.decision != "accept":
+            reason = verdict.reason or f"Nobody accepted an answer; the last step decided {verdict.decision}."
+            return {"outcome": Outcome(kind="refused", reason=reason)}
         return {
             "outcome": Outcome(kind="accepted", output=state.get("output"), rung=rung, confidence=verdict.confidence)
         }

@@ -52,7 +52,7 @@ def structured(prompt: Prompt, output: Any, *, fallbacks: Sequence[str] = ()) ->
     Raises:
         UsageError: the prompt never shows the document, or has placeholders that nothing fills; the output is no type.
     """
-    _check(prompt)
+    _check(prompt, fallbacks)
     schema = json_schema(output)
 
     async def node(state: WorkflowState) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def structured(prompt: Prompt, output: Any, *, fallbacks: Sequence[str] = ()) ->
         opening = pinned.opening(text=state["source"].text, schema=json.dumps(schema, ensure_ascii=False))
         return await _ask(_Question(pinned, output, schema, "model", fallbacks), opening, state)
 
-    return _with_synchronous_face(node)
+    return _with_synchronous_face(node, fallbacks)
 
 
 def repair(prompt: Prompt, output: Any, *, at_most: int = 1, fallbacks: Sequence[str] = ()) -> Node:
@@ -78,7 +78,7 @@ def repair(prompt: Prompt, output: Any, *, at_most: int = 1, fallbacks: Sequence
     Raises:
         UsageError: as for `structured`.
     """
-    _check(prompt)
+    _check(prompt, fallbacks)
     schema = json_schema(output)
 
     async def node(state: WorkflowState) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def repair(prompt: Prompt, output: Any, *, at_most: int = 1, fallbacks: Sequence
             update["verdict"] = update["verdict"].model_copy(update={"decision": "fall_back", "reason": reason})
         return update
 
-    return _with_synchronous_face(node)
+    return _with_synchronous_face(node, fallbacks)
 
 
 class _Question(NamedTuple):
@@ -188,14 +188,23 @@ def _reply(conversation: list[AnyMessage], text: str) -> list[AnyMessage]:
     return [ToolMessage(text, tool_call_id=call["id"] or "", status="error") for call in calls]
 
 
-def _check(prompt: Prompt) -> None:
+def _check(prompt: Prompt, fallbacks: Sequence[str]) -> None:
     if not isinstance(prompt, Prompt):
-        raise UsageError(f"structured takes a Prompt, such as Prompt.read(file); not {type(prompt).__name__}.")
+        raise UsageError(f"A node takes a Prompt, such as Prompt.read(file); not {type(prompt).__name__}.")
     refuse_strange_placeholders(prompt)
+    names = [] if isinstance(fallbacks, str) else list(fallbacks)
+    named = all(isinstance(name, str) and all(name.partition(":")[::2]) for name in names)
+    if isinstance(fallbacks, str) or not named or len(set(names)) < len(names):
+        raise UsageError(
+            f"fallbacks is a list of different models as provider:name, such as ['openai:gpt-4.1-mini']; not {fallbacks!r}."
+        )
 
 
-def _with_synchronous_face(node: Callable[[WorkflowState], Coroutine[Any, Any, dict[str, Any]]]) -> Node:
-    """Let `graph.invoke` run an asynchronous node too."""
+def _with_synchronous_face(
+    node: Callable[[WorkflowState], Coroutine[Any, Any, dict[str, Any]]], fallbacks: Sequence[str]
+) -> Node:
+    """Let `graph.invoke` run an asynchronous node too, and whoever runs it see which models it may ask."""
+    node.fallbacks = tuple(fallbacks)  # type: ignore[attr-defined]
 
     def face(state: WorkflowState) -> dict[str, Any]:
         return wait_for(node(state))

@@ -33,8 +33,7 @@ _RUNS = """
 """
 
 
-_RELEASED = """owner = NULL, claimed_at = NULL,
-    worked_ms = worked_ms + max(0, coalesce((julianday(:at) - julianday(claimed_at)) * 86400000.0, 0))"""
+_RELEASED = "owner = NULL, claimed_at = NULL, worked_ms = worked_ms + :worked_ms"
 """What happens to a run that nobody works on any more: only time at work counts against its deadline."""
 
 _CAN_GO_ON = """
@@ -414,7 +413,7 @@ def add_verdict(tables: Tables, run_id: str, task_id: str, node: str, verdict: V
     )
 
 
-def finish(tables: Tables, run_id: str, owner: str, outcome: Outcome, at: str) -> bool:
+def finish(tables: Tables, run_id: str, owner: str, outcome: Outcome, at: str, worked_ms: float) -> bool:
     """Record how a run ended; False where it had ended already or is not this owner's.
 
     Args:
@@ -423,18 +422,32 @@ def finish(tables: Tables, run_id: str, owner: str, outcome: Outcome, at: str) -
         owner: who worked on it.
         outcome: how it ended.
         at: the present time.
+        worked_ms: how long it was worked on since it was claimed.
     """
     done = tables.conn.execute(
         f"""UPDATE runs SET status = 'done', outcome = :kind, reason = :reason, rung = :rung, confidence = :confidence,
             output = :output, ended_at = :at, {_RELEASED} WHERE id = :run AND owner = :owner AND outcome IS NULL""",
-        {**outcome.model_dump(), "output": _plain(outcome.output), "at": at, "run": run_id, "owner": owner},
+        {
+            **outcome.model_dump(),
+            "output": _plain(outcome.output),
+            "at": at,
+            "run": run_id,
+            "owner": owner,
+            "worked_ms": worked_ms,
+        },
     )
     tables.conn.execute("UPDATE reviews SET resumed_at = ? WHERE run_id = ? AND resumed_at IS NULL", [at, run_id])
     return bool(done.rowcount)
 
 
 def wait_for_person(
-    tables: Tables, run_id: str, owner: str, reviews: Sequence[dict[str, Any]], proposal: Outcome, at: str
+    tables: Tables,
+    run_id: str,
+    owner: str,
+    reviews: Sequence[dict[str, Any]],
+    proposal: Outcome,
+    at: str,
+    worked_ms: float,
 ) -> None:
     """Record that a run waits for people, and what they are asked; answers taken so far count as taken.
 
@@ -445,6 +458,7 @@ def wait_for_person(
         reviews: columns `id`, `interrupt_id`, `node` and `question` of each.
         proposal: what the run would end with if people agreed.
         at: the present time.
+        worked_ms: how long it was worked on since it was claimed.
     """
     for review in reviews:
         tables.conn.execute(
@@ -462,7 +476,13 @@ def wait_for_person(
     tables.conn.execute(
         f"""UPDATE runs SET status = 'waiting', reason = :reason, rung = :rung, confidence = :confidence,
             output = :output, {_RELEASED} WHERE id = :run AND owner = :owner""",
-        {**proposal.model_dump(), "output": _plain(proposal.output), "at": at, "run": run_id, "owner": owner},
+        {
+            **proposal.model_dump(),
+            "output": _plain(proposal.output),
+            "run": run_id,
+            "owner": owner,
+            "worked_ms": worked_ms,
+        },
     )
 
 

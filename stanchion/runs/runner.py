@@ -10,6 +10,7 @@ import asyncio
 import json
 import re
 import sqlite3
+import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -48,7 +49,7 @@ from stanchion.models.door import Door
 from stanchion.models.estimates import refuse_unaffordable
 from stanchion.models.flights import Flights
 from stanchion.models.pinned import PinnedPrompts, as_version
-from stanchion.models.providers import Model, load_model
+from stanchion.models.providers import Model, load_model, loadable
 from stanchion.models.recorded import answers_on_record
 from stanchion.runs import ledger
 from stanchion.runs.bounds import Bounds, bounded
@@ -137,7 +138,7 @@ class Runner:
         self._clock = clock or SystemClock()
         self._ids = ids
         self._observe = observe
-        self._working: set[str] = set()
+        self._working: dict[str, float] = {}  # since when, on the clock's monotonic
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -148,7 +149,8 @@ class Runner:
             UsageError: the model cannot be used, or no call to it could ever be paid under the policy.
         """
         model = load_model(self._model_of_new_runs)  # what cannot be used is refused before anything is accepted
-        refuse_unaffordable(self.policy, model, self.workflow.prompts, self._in_force.origins)
+        for asked in (model, *self._fallbacks()):
+            refuse_unaffordable(self.policy, asked, self.workflow.prompts, self._in_force.origins)
         try:
             await self._open()
         except BaseException as error:
@@ -157,6 +159,18 @@ class Runner:
                 raise StoreError(f"The database {self._path} cannot be used ({error}).") from error
             raise
         return self
+
+    def _fallbacks(self) -> list[Model]:
+        """Return the fallbacks of the workflow's nodes that can be loaded here; say which cannot."""
+        found: list[Model] = []
+        for node, runs in self.workflow.graph.nodes.items():
+            for name in getattr(getattr(runs.bound, "afunc", None), "fallbacks", ()):
+                model = loadable(name)
+                if model.problem:
+                    warnings.warn(f"The step {node} cannot ask its fallback {name}. {model.problem}", stacklevel=4)
+                else:
+                    found.append(model)
+        return found
 
     async def _open(self) -> None:
         self._database = await asyncio.to_thread(Database, self._path, synchronous=self._synchronous)
@@ -306,13 +320,13 @@ class Runner:
             for run_id in waiting:
                 if run_id in self._working:
                     continue  # another call of this runner has it
-                self._working.add(run_id)
+                self._working[run_id] = self._clock.monotonic()
                 try:
                     await self._advance(run_id)
                 except StanchionError as error:
                     failures.append(error)
                 finally:
-                    self._working.discard(run_id)
+                    self._working.pop(run_id, None)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(min(self._concurrency, len(run_ids))):
@@ -426,13 +440,25 @@ class Runner:
                 reviews=reviews,
                 proposal=_proposal(snapshot),
                 at=self._now(),
+                worked_ms=self._worked_ms(run_id),
             )
         )
         self._observe("waiting", run_id)
 
+    def _worked_ms(self, run_id: str) -> float:
+        """Return how long a run was worked on, by a clock that nobody sets."""
+        return (self._clock.monotonic() - self._working[run_id]) * 1000
+
     async def _finish(self, run_id: str, outcome: Outcome) -> None:
         await self._database.write(
-            partial(ledger.finish, run_id=run_id, owner=self._owner.name, outcome=outcome, at=self._now())
+            partial(
+                ledger.finish,
+                run_id=run_id,
+                owner=self._owner.name,
+                outcome=outcome,
+                at=self._now(),
+                worked_ms=self._worked_ms(run_id),
+            )
         )
         self._observe("ended", run_id)
 

@@ -40,6 +40,16 @@ def test_a_refusal_has_its_reason_and_no_value() -> None:
     assert ended(verdict=verdict, output={"total": 5}) == Outcome(kind="refused", reason="The document is empty.")
 
 
+@pytest.mark.parametrize("decision", ["unsure", "repair", "fall_back", "review"])
+def test_what_nobody_accepted_is_refused(decision: Any) -> None:
+    """An edge that leads a missing answer straight to the end makes no accepted run of it."""
+    said = ended(verdict=Verdict(decision=decision, reason="The key was refused."))
+    silent = ended(verdict=Verdict(decision=decision))
+
+    assert (said.kind, said.reason) == ("refused", "The key was refused.")
+    assert decision in silent.reason
+
+
 @pytest.mark.parametrize("kind", ["reviewed", "rejected"])
 def test_a_persons_answer_stands(kind: Any) -> None:
     """What a person said is kept, whatever the verdict before; an approved value keeps its rung."""

@@ -86,17 +86,19 @@ def force(connection: sqlite3.Connection, model: str, state: str | None, *, by: 
     Args:
         connection: inside a transaction.
         model: whose breaker.
-        state: `open`, `closed`, or None to release it: it begins closed.
+        state: `open`, `closed`, or None to release it: it begins closed; one that is not forced stays as it is.
         by: who does it.
         reason: why.
         at: the present time, ISO 8601.
     """
+    if state is None and not _read(connection, model).forced:
+        return
     connection.execute(
         """INSERT INTO breakers (model, state, forced, forced_by, reason, changed_at)
            VALUES (:model, 'closed', :forced, :by, :reason, :at) ON CONFLICT (model) DO UPDATE SET
            state = 'closed', until = 0, successes = 0, forced = :forced, forced_by = :by, reason = :reason,
            changed_at = :at""",
-        {"model": model, "forced": state, "by": by, "reason": reason, "at": at},
+        {"model": model, "forced": state, "by": by if state else None, "reason": reason, "at": at},
     )
     traffic.forget_ends(connection, model)
     _log(connection, model, f"forced {state}" if state else "released", at, reason, by)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from stanchion.clock import Clock
+from stanchion.errors import UsageError
+from stanchion.guards.limits import breaker
 from stanchion.guards.limits.money import BILLIONTHS
 from stanchion.guards.limits.moment import moment
 from stanchion.guards.limits.traffic import SLOT
@@ -26,8 +28,10 @@ class ModelStanding(_Row):
 
     Args:
         model: its usual string.
-        breaker: `closed`, `open` or `half_open`; forced or not.
-        forced_by: the operator who forced it; None where nobody did.
+        breaker: `closed`, `open` or `half_open`.
+        forced: an operator holds it there until it is released.
+        forced_by: that operator; None where it is not forced.
+        changed_at: since when it is as it is; None where it never changed.
         reason: why it is as it is.
         opens_again: when an open breaker lets the first calls try; None where it is not open, or forced.
         in_flight: requests under way.
@@ -38,7 +42,9 @@ class ModelStanding(_Row):
 
     model: str
     breaker: Literal["closed", "open", "half_open"]
+    forced: bool
     forced_by: str | None
+    changed_at: datetime | None
     reason: str
     opens_again: datetime | None
     in_flight: int
@@ -63,6 +69,73 @@ class Spending(_Row):
     tenant: str
     spent_usd: Decimal
     reserved_usd: Decimal
+
+
+class Breakers:
+    """The circuit breakers of all models on a database, for people who operate.
+
+    Args:
+        database: which holds them.
+        clock: for the present time.
+    """
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def standing(self) -> list[ModelStanding]:
+        """Return every model that was ever asked or forced, by name."""
+        return models_standing(self._database, self._clock)
+
+    def of(self, model: str) -> ModelStanding:
+        """Return how one model stands; one that was never asked nor forced is closed.
+
+        Args:
+            model: its usual string, such as `openai:gpt-4o-mini`.
+
+        Raises:
+            UsageError: no model has this name.
+        """
+        model = _checked(model)
+        return next((one for one in self.standing() if one.model == model), _untouched(model))
+
+    def force(self, model: str, state: Literal["open", "closed"], *, by: str, reason: str) -> ModelStanding:
+        """Hold a breaker open or closed until it is released, whatever the model does.
+
+        Args:
+            model: its usual string, such as `openai:gpt-4o-mini`; it need not have been asked yet.
+            state: `open` lets no call pass, `closed` every one.
+            by: who does it.
+            reason: why; whoever it stops is told.
+
+        Raises:
+            UsageError: no model has this name, there is no such state, or who or why is missing.
+        """
+        if state not in ("open", "closed"):
+            raise UsageError(f"A circuit breaker is forced open or closed; not {state!r}.")
+        return self._change(model, state, by, reason)
+
+    def release(self, model: str, *, by: str, reason: str) -> ModelStanding:
+        """Let a forced breaker decide by itself again, beginning closed; one that is not forced stays as it is.
+
+        Args:
+            model: its usual string, such as `openai:gpt-4o-mini`.
+            by: who does it.
+            reason: why.
+
+        Raises:
+            UsageError: no model has this name, or who or why is missing.
+        """
+        return self._change(model, None, by, reason)
+
+    def _change(self, model: str, state: str | None, by: str, reason: str) -> ModelStanding:
+        model, by, reason, at = _checked(model), by.strip(), reason.strip(), moment(self._clock).iso
+        if not by or not reason:
+            raise UsageError("Say who changes a circuit breaker, and why: whoever it stops is told.")
+        self._database.write_now(
+            lambda tables: breaker.force(tables.conn, model, state, by=by, reason=reason, at=at)
+        )
+        return self.of(model)
 
 
 def models_standing(database: Database, clock: Clock) -> list[ModelStanding]:
@@ -101,9 +174,27 @@ def spending(database: Database, *, days: int = 7) -> list[Spending]:
     ]
 
 
+def _checked(model: str) -> str:
+    name = model.strip()
+    bare = name.removesuffix("(object)").rstrip()  # runs record an object's name so; limits know it without
+    if bare in ("", "none"):
+        raise UsageError(f"{model!r} names no model that has a circuit breaker; one is such as openai:gpt-4o-mini.")
+    if bare != name:
+        raise UsageError(f"The circuit breaker of {name!r} goes by the name without (object): use {bare!r}.")
+    return name
+
+
+def _untouched(model: str) -> ModelStanding:
+    nothing: dict[str, Any] = dict.fromkeys(("forced_by", "changed_at", "opens_again"))
+    counts: dict[str, Any] = dict.fromkeys(("in_flight", "calls", "retries", "failures"), 0)
+    return ModelStanding(model=model, breaker="closed", forced=False, reason="", **nothing, **counts)
+
+
 _MODELS = """
     SELECT model,
-        coalesce(b.forced, b.state, 'closed') AS breaker, b.forced_by, coalesce(b.reason, '') AS reason,
+        coalesce(b.forced, b.state, 'closed') AS breaker, b.forced IS NOT NULL AS forced,
+        CASE WHEN b.forced IS NOT NULL THEN b.forced_by END AS forced_by, b.changed_at,
+        coalesce(b.reason, '') AS reason,
         CASE WHEN b.forced IS NULL AND b.state = 'open' THEN b.until END AS opens_again,
         (SELECT count(*) FROM attempts WHERE attempts.model = m.model AND status = 'started') AS in_flight,
         coalesce(t.calls, 0) AS calls, coalesce(t.retries, 0) AS retries, coalesce(t.failures, 0) AS failures
