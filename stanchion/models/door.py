@@ -343,6 +343,8 @@ class Door:
             if (message := answer_within(error)) is not None:
                 return clean(message)
             known = sort_error(error, self._clock.now())
+            if _is_of_a_closed_loop(error):
+                known.counts_against_provider = False
             if isinstance(known, TimedOut):
                 known = self._timed_out(seconds, cost_unknown=known.cost_unknown)
             raise known from error
@@ -506,6 +508,21 @@ async def _within(coroutine: Coroutine[Any, Any, T], seconds: float, late: Calla
 
 def _result(done: asyncio.Future[Any]) -> Any:
     return None if done.cancelled() or done.exception() else done.result()
+
+
+def _is_of_a_closed_loop(error: BaseException) -> bool:
+    """Say whether a client failed on a connection of an event loop that is no more: nothing is wrong with the provider.
+
+    It happens to one model object used under several `asyncio.run`; models given as strings have a loop that stays.
+    """
+    cause: BaseException | None = error
+    for _ in range(10):
+        if cause is None:
+            return False
+        if isinstance(cause, RuntimeError) and "loop is closed" in str(cause):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
 
 
 def _key(model: Model, request: Request, place: Place) -> CallKey:

@@ -101,17 +101,21 @@ def _init_chat_model(model: str, _environment: frozenset[tuple[str, str]]) -> Mo
         how = f"pip install 'stanchion[{provider}]'" if provider in EXTRAS else f"the LangChain package of {provider}"
         raise MissingExtra(f"The model {model} needs a package that is not installed: {how}.") from error
     except Exception as error:  # every provider's constructor has exceptions of its own
-        if key := _missing_key(provider, error):
-            raise UsageError(f"The model {model!r} needs a key: set {key} in the environment.") from error
+        if key := _missing_key(model, error):
+            raise UsageError(
+                f"The model {model!r} cannot be used: its key is missing. Set {key}, the provider's key in the environment."
+            ) from error
         raise UsageError(
             f"The model {model!r} cannot be used ({type(error).__name__}). It should be none, recorded:NAME or "
             f"provider:name such as openai:gpt-4o-mini, with the provider's key in the environment."
         ) from error
 
 
-def _missing_key(provider: str, error: Exception) -> str:
+def _missing_key(model: str, error: Exception) -> str:
     """Return the environment variable whose absence an error is about; empty where it is about something else."""
-    key = KEYS.get(provider, "")
+    provider, colon, _ = model.partition(":")
+    inferred = "" if colon else next((key for key in KEYS.values() if key in str(error)), "")  # `gpt-4o` will do
+    key = KEYS.get(provider, inferred)
     return key if key and not os.environ.get(key) and "api_key" in str(error).lower() else ""
 
 

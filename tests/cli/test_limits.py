@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from stanchion.cli import output
 from stanchion.testing import OpenAIServer, Reply
 from tests.cli.conftest import Stanchion, letter, lines
 
@@ -65,7 +66,11 @@ def test_an_operator_opens_a_breaker_and_releases_it(
     assert f"ada opened the circuit breaker of {MODEL}: maintenance" in reasons
     assert "ada: maintenance" in stanchion("limits").out
 
+    released = stanchion("breaker", MODEL, "--release", "--reason", "over", "--json").json
+    assert (released["breaker"], released["forced"], released["forced_by"]) == ("closed", False, None)
+    assert released != stanchion("breaker", MODEL, "--close", "--reason", "over", "--json").json
     stanchion("breaker", MODEL, "--release", "--reason", "over")
+    assert "forced" not in stanchion("limits").out
     stanchion("run", "receipts", path, "--model", MODEL)
     assert server.count > 0
 
@@ -81,3 +86,62 @@ def test_a_breaker_is_not_forced_by_half_a_command(stanchion: Stanchion, tmp_pat
 
     assert refused.code == 2
     assert stanchion("limits", "--json").json["models"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("", "names no model"),
+        ("  ", "names no model"),
+        ("none", "names no model"),
+        ("(object)", "names no model"),
+        (f"{MODEL} (object)", f"use '{MODEL}'"),
+    ],
+)
+def test_a_name_that_no_breaker_has_is_refused(stanchion: Stanchion, tmp_path: Path, name: str, told: str) -> None:
+    """Nothing is forced under a name that no call will ever bear; an object's goes without its mark."""
+    stanchion("run", "receipts", lines(tmp_path / "one.jsonl", {"id": "a", "input": {"text": " "}}))
+    refused = stanchion("breaker", name, "--open", "--reason", "x")
+
+    assert refused.code == 2
+    assert told in " ".join(refused.err.split())
+    assert stanchion("limits", "--json").json["models"] == []
+
+
+def test_a_model_that_was_never_asked_is_pointed_out(stanchion: Stanchion, tmp_path: Path) -> None:
+    """It is done, and standard error says that nobody knows the name, and which names are known."""
+    stanchion("run", "receipts", lines(tmp_path / "one.jsonl", {"id": "a", "input": {"text": " "}}))
+    first = stanchion("breaker", MODEL, "--open", "--reason", "x")
+    typo = stanchion("breaker", f"{MODEL}x", "--open", "--reason", "x")
+    again = stanchion("breaker", MODEL, "--close", "--reason", "x")
+
+    assert (first.code, typo.code) == (0, 0)
+    assert "No model is known yet." in first.err
+    assert f"{MODEL}x was never asked" in typo.err
+    assert f"Known are: {MODEL}." in typo.err
+    assert again.err == ""
+
+
+def test_releasing_what_nobody_forced_changes_nothing(stanchion: Stanchion, tmp_path: Path) -> None:
+    """No row is made for it, and that is said."""
+    stanchion("run", "receipts", lines(tmp_path / "one.jsonl", {"id": "a", "input": {"text": " "}}))
+    released = stanchion("breaker", MODEL, "--release", "--reason", "x")
+
+    assert (released.code, "was not forced" in released.out) == (0, True)
+    assert stanchion("limits", "--json").json["models"] == []
+
+
+@pytest.mark.parametrize("columns", [50, 80, 120])
+def test_a_models_name_is_never_cut(
+    stanchion: Stanchion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    """However narrow the screen, a name that is to be typed again stands there whole; without money, no table of it."""
+    stanchion("run", "receipts", lines(tmp_path / "one.jsonl", {"id": "a", "input": {"text": " "}}))
+    name = "anthropic:claude-3-5-haiku-20241022"
+    stanchion("breaker", name, "--open", "--reason", "maintenance", "--by", "ada")
+    monkeypatch.setattr(output, "WIDTH_OF_FILES", columns)
+
+    shown = stanchion("limits").out
+    assert any(line.split()[:1] == [name] for line in shown.splitlines())
+    assert f"{name}: ada: maintenance" in shown
+    assert "spent" not in shown

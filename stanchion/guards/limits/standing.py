@@ -132,9 +132,7 @@ class Breakers:
         model, by, reason, at = _checked(model), by.strip(), reason.strip(), moment(self._clock).iso
         if not by or not reason:
             raise UsageError("Say who changes a circuit breaker, and why: whoever it stops is told.")
-        self._database.write_now(
-            lambda tables: breaker.force(tables.conn, model, state, by=by, reason=reason, at=at)
-        )
+        self._database.write_now(lambda tables: breaker.force(tables.conn, model, state, by=by, reason=reason, at=at))
         return self.of(model)
 
 
