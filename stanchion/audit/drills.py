@@ -8,8 +8,10 @@ budget remembers what an earlier fault did.
 from __future__ import annotations
 
 import tempfile
+import textwrap
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from difflib import get_close_matches
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -31,6 +33,8 @@ from stanchion.workflow import Workflow
 MOST_INPUTS = 8  # of one step and fault
 MOST_LOOKED_AT = 50  # of all inputs, to find the steps and the inputs that reach them
 MAY_SUCCEED_LATER = {408, 409, 425, 429}  # of the statuses below 500, those that say "not now"
+MOST_OF_A_REASON = 300  # characters: an exception may hold a whole document
+SHAPE = "Your graph gets {'document': ...}; give inputs as .jsonl with `input`, whose value stands under `document`."
 MALFORMED = FaultPlan("malformed", FAULTS["malformed"])
 
 
@@ -74,20 +78,39 @@ class Report(BaseModel):
 
     @property
     def held(self) -> bool:
-        """Whether every promise was kept."""
-        return not any(row.broken for row in self.rows)
+        """Whether something was drilled, and every promise kept."""
+        return bool(self.rows) and not any(row.broken for row in self.rows)
 
     @property
     def verdict(self) -> str:
         """The result in one sentence."""
         if not self.rows:
             return "Nothing was drilled."
+        only = "" if self.steps else "No step asked a model, so only the surroundings were drilled. "
         changed = sum(row.changed for row in self.rows)
         silently = f" {changed} accepted with another value than when all is well." if changed else ""
         broken = [f"{row.step or 'the run'} × {row.fault}: {', '.join(row.broken)}" for row in self.rows if row.broken]
         if broken:
-            return f"PROMISES BROKEN in {len(broken)} of {len(self.rows)} rows: {'; '.join(broken)}.{silently}"
-        return f"All promises held: of {sum(row.runs for row in self.rows)} runs none failed, none was lost.{silently}"
+            return f"{only}PROMISES BROKEN in {len(broken)} of {len(self.rows)} rows: {'; '.join(broken)}.{silently}"
+        runs = sum(row.runs for row in self.rows)
+        return f"{only}All promises held: of {runs} runs none failed, none was lost.{silently}"
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Refuse what is no fault, with the nearest name and all there are.
+
+    Args:
+        names: what somebody asked for.
+
+    Raises:
+        UsageError: one is none of `NAMES`; the message has several lines.
+    """
+    for name in names:
+        if name not in NAMES:
+            near = get_close_matches(name, NAMES, n=1)
+            meant = f" Did you mean {near[0]}?" if near else ""
+            every = textwrap.fill(", ".join(NAMES), 78, initial_indent="  ", subsequent_indent="  ")
+            raise UsageError(f"There is no fault {name[:60]!r}.{meant} There are:\n{every}")
 
 
 def drill(
@@ -111,12 +134,16 @@ def drill(
         progress: shows how far it is: entered with the number of rows once that is known, and told of each.
 
     Raises:
-        UsageError: there is no such plan; the model or the policy cannot be used.
+        UsageError: there is no such plan; the model or the policy cannot be used; or nothing can be learned, since
+            there are no inputs, runs fail or models do not answer without any fault, or nothing was there to strike.
     """
     wanted = list(NAMES if plans is None else plans)
-    if unknown := [name for name in wanted if name not in NAMES]:
-        raise UsageError(f"There is no fault {unknown[0]!r}; there are {', '.join(NAMES)}.")
+    check_names(wanted)
+    if model == "none":
+        raise UsageError("The model none never answers, so no fault can strike it; leave it out for made-up answers.")
     kept = list(islice(inputs, MOST_LOOKED_AT))
+    if not kept:
+        raise UsageError("There are no inputs, so nothing can be drilled; name a dataset that has some.")
     with tempfile.TemporaryDirectory(prefix="stanchion-drill-") as folder:
         at_work = _Drill(Subject(workflow, kept, model), Path(folder))
         return wait_for(at_work.report(wanted, progress))
@@ -141,11 +168,13 @@ class _Found(NamedTuple):
 
     Args:
         reached: node to the ids of the inputs that reached it, and whose call was answered.
+        unanswered: the nodes that asked and never got an answer.
         outputs: input id to the value that its run came to.
-        failed: why runs failed, each reason once.
+        failed: why runs failed, one reason for each of them.
     """
 
     reached: dict[str, list[str]]
+    unanswered: list[str]
     outputs: Outputs
     failed: list[str]
 
@@ -158,6 +187,7 @@ class _Drill:
 
     async def report(self, wanted: Sequence[str], progress: Progress) -> Report:
         healthy = await self._look(lambda _node: None)
+        self._check_health(healthy)
         steps = self._steps(healthy, await self._look(lambda _node: MALFORMED))
         around = [name for name in surroundings.FAULTS if name in wanted and name not in self._impossible]
         plans = [PLANS[name] for name in PLANS if name in wanted]
@@ -172,12 +202,31 @@ class _Drill:
                 trial = surroundings.Trial(self._subject, some, healthy.outputs, self._new_database())
                 rows.append(await surroundings.FAULTS[name](trial))
                 observe("ended", "")
-        return Report(
-            workflow=self._subject.workflow.name,
-            steps=[step.node for step in steps],
-            rows=rows,
-            notes=self._notes(steps, rows, healthy.failed),
-        )
+        notes = self._notes(rows)
+        if not any(row.struck for row in rows if row.step) and not around:
+            why = "" if steps else " No step asked a model with these inputs."
+            raise UsageError(
+                f"Nothing was drilled.{why} Name other inputs or another fault; {', '.join(surroundings.FAULTS)} need "
+                f"no model. {notes[-1]}"
+            )
+        return Report(workflow=self._subject.workflow.name, steps=[step.node for step in steps], rows=rows, notes=notes)
+
+    def _check_health(self, healthy: _Found) -> None:
+        """Refuse to drill what does not work when all is well: its rows would say nothing about faults."""
+        if healthy.unanswered and not healthy.reached:
+            raise UsageError(f"No model answered without any fault, so nothing can be drilled: {self._who_is_silent()}")
+        if healthy.failed:
+            shape = SHAPE if "KeyError" in healthy.failed[0] else "Mend that first, or leave these inputs out."
+            raise UsageError(
+                f"{len(healthy.failed)} of {len(self._subject.inputs)} runs failed without any fault, so a drill would "
+                f"say nothing: {healthy.failed[0][:MOST_OF_A_REASON]}. {shape}"
+            )
+
+    def _who_is_silent(self) -> str:
+        model = self._subject.model
+        if self._subject.stand_in is None:
+            return f"{model} gave none. Is its key set, and is it up?"
+        return f"{model or 'the dataset'} has no recorded answers for these inputs. Name others, or another --model."
 
     async def _look(self, plan_for: PlanFor) -> _Found:
         """Run everything once, and see who asks a model."""
@@ -188,12 +237,17 @@ class _Drill:
                 runs = await runner.advance(run_ids)
         input_ids = {run.id: run.input_id for run in runs}
         reached: dict[str, dict[str, None]] = {}
-        for place in overlay.answered:
-            if place.run_id in input_ids:
-                reached.setdefault(place.node, {})[input_ids[place.run_id]] = None
+        for site in overlay.answered:
+            if site.run_id in input_ids:
+                reached.setdefault(site.node, {})[input_ids[site.run_id]] = None
         outputs = {run.input_id: run.output or {} for run in runs}
-        failed = dict.fromkeys(run.reason or "" for run in runs if run.outcome == "failed")
-        return _Found({node: list(ids) for node, ids in reached.items()}, outputs, list(failed))
+        asked = dict.fromkeys(one.site.node for one in overlay.requests if one.site.run_id in input_ids)
+        return _Found(
+            reached={node: list(ids) for node, ids in reached.items()},
+            unanswered=[node for node in asked if node not in reached],
+            outputs=outputs,
+            failed=[run.reason or "" for run in runs if run.outcome == "failed"],
+        )
 
     def _steps(self, healthy: _Found, malformed: _Found) -> list[_Step]:
         steps = [self._step(node, ids, lambda _node: None) for node, ids in healthy.reached.items()]
@@ -230,7 +284,7 @@ class _Drill:
         self._databases += 1
         return self._folder / f"{self._databases}.db"
 
-    def _notes(self, steps: Sequence[_Step], rows: Sequence[Row], failed: Sequence[str]) -> list[str]:
+    def _notes(self, rows: Sequence[Row]) -> list[str]:
         subject = self._subject
         notes = [
             f"Times are shortened so that it ends soon: a run has {RUN.total_seconds():g} s, a step "
@@ -243,10 +297,6 @@ class _Drill:
             notes.append("kill_9 is left out: another process cannot load a workflow that has no reference.")
         if never := [f"{row.step} × {row.fault}" for row in rows if row.step and not row.struck]:
             notes.append(f"Never struck, because nothing was sent: {', '.join(never)}.")
-        if failed:
-            notes.append(f"Runs failed without any fault, and so fail under each: {failed[0]}")
-        if not steps:
-            notes.append("No step asked a model.")
         return notes
 
 

@@ -36,7 +36,7 @@ def work(command: dict[str, Any]) -> None:
     events = 0
 
     def told(asked: Asked) -> None:
-        os.write(log, json.dumps([*asked.place, asked.content.rpartition(" ")[2]]).encode() + b"\n")
+        os.write(log, json.dumps([*asked.site, asked.content.rpartition(" ")[2]]).encode() + b"\n")
 
     def observe(event: str, _run_id: str) -> None:
         nonlocal events

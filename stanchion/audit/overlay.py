@@ -17,7 +17,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
 from langchain_core.outputs import ChatResult
 
-from stanchion.audit.place import Place, place_of
+from stanchion.audit.call_site import CallSite, call_site_of
 from stanchion.testing.faults import FaultPlan
 from stanchion.testing.faulty_model import FaultyModel
 
@@ -34,11 +34,11 @@ class Asked(NamedTuple):
     """One request to a model.
 
     Args:
-        place: where it was made.
+        site: where it was made.
         content: hash of who was asked and of what was said.
     """
 
-    place: Place
+    site: CallSite
     content: str
 
 
@@ -59,7 +59,7 @@ class Overlay(AbstractContextManager["Overlay"]):
         told: Callable[[Asked], None] = lambda _asked: None,
     ) -> None:
         self.requests: list[Asked] = []
-        self.answered: list[Place] = []
+        self.answered: list[CallSite] = []
         self._plan_for = plan_for
         self._stand_in = stand_in
         self._told = told
@@ -72,7 +72,7 @@ class Overlay(AbstractContextManager["Overlay"]):
         Args:
             node: its name.
         """
-        return [asked for asked in self.requests if asked.place.node == node]
+        return [asked for asked in self.requests if asked.site.node == node]
 
     def struck_in(self, node: str) -> int:
         """Return how many requests of one node a fault struck.
@@ -89,16 +89,16 @@ class Overlay(AbstractContextManager["Overlay"]):
         overlay = self
 
         def asked(model: BaseChatModel, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any) -> Any:
-            who, place = overlay._begin(model, messages, run_manager)
+            who, site = overlay._begin(model, messages, run_manager)
             ask = generate if who is model else type(who)._generate
-            return overlay._end(ask(who, messages, stop, run_manager, **kwargs), place)
+            return overlay._end(ask(who, messages, stop, run_manager, **kwargs), site)
 
         async def aasked(
             model: BaseChatModel, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
         ) -> Any:
-            who, place = overlay._begin(model, messages, run_manager)
+            who, site = overlay._begin(model, messages, run_manager)
             ask = agenerate if who is model else type(who)._agenerate
-            return overlay._end(await ask(who, messages, stop, run_manager, **kwargs), place)
+            return overlay._end(await ask(who, messages, stop, run_manager, **kwargs), site)
 
         _put(dict(zip(PATCHED, (asked, aasked, _never), strict=True)))
         return self
@@ -109,23 +109,23 @@ class Overlay(AbstractContextManager["Overlay"]):
         for faulty in self._laid.values():
             faulty.release()
 
-    def _begin(self, model: BaseChatModel, messages: Sequence[BaseMessage], run_manager: Any) -> tuple[Any, Place]:
+    def _begin(self, model: BaseChatModel, messages: Sequence[BaseMessage], run_manager: Any) -> tuple[Any, CallSite]:
         """Count a request, and return who answers it."""
-        place = place_of(run_manager)
-        asked = Asked(place, f"{_name(model)} {hash_of(messages)}")
+        site = call_site_of(run_manager)
+        asked = Asked(site, f"{_name(model)} {hash_of(messages)}")
         self.requests.append(asked)
         self._told(asked)
         is_free = type(model).__module__.startswith(FREE)
         who = model if is_free or self._stand_in is None else self._stand_in
-        plan = self._plan_for(place.node)
+        plan = self._plan_for(site.node)
         if plan is None:
-            return who, place
+            return who, site
         with self._lock:
-            faulty = self._laid.setdefault(place.node, FaultyModel(who, plan))
-        return faulty.model_copy(update={"chat": who}), place
+            faulty = self._laid.setdefault(site.node, FaultyModel(who, plan))
+        return faulty.model_copy(update={"chat": who}), site
 
-    def _end(self, result: ChatResult, place: Place) -> ChatResult:
-        self.answered.append(place)
+    def _end(self, result: ChatResult, site: CallSite) -> ChatResult:
+        self.answered.append(site)
         return result
 
 

@@ -21,6 +21,7 @@ EVERYTHING = ""
 
 LATE_SHARE, LATE_LEAST = 0.10, timedelta(milliseconds=50)  # a step may exceed its budget by the larger of the two
 BILLION = 1_000_000_000  # the ledger counts money in billionths of a dollar
+NOTHING: tuple[Any, ...] = (None, "", [], {})
 
 Outputs = Mapping[str, Mapping[str, Any]]
 """Input id to the output of its healthy run."""
@@ -38,7 +39,7 @@ class Row(BaseModel):
         requests: requests that they sent, all together.
         most_requests: requests of the call that sent most.
         struck: requests that the fault struck; 0: the step was never reached, and the row says nothing.
-        spent_usd: what the ledger counts as spent, in US dollars.
+        spent_usd: what the ledger counts as spent, in US dollars; None where no call came through our door.
         late_ms: the longest that a step went on past its budget, in milliseconds.
         lost: inputs that have no outcome, and wait for nobody.
         changed: accepted runs whose value is another one than in the healthy run.
@@ -55,7 +56,7 @@ class Row(BaseModel):
     requests: int = 0
     most_requests: int = 0
     struck: int = 0
-    spent_usd: Decimal = Decimal(0)
+    spent_usd: Decimal | None = None
     late_ms: float = 0.0
     lost: int = 0
     changed: int = 0
@@ -101,10 +102,9 @@ def count(
     most = max(by_call.values(), default=0)
     overruns = _overruns(runner)
     late = max(overruns, key=lambda node: overruns[node], default=None)
-    (spent,) = runner.ledger.database.read("SELECT coalesce(sum(spent), 0) AS billionths FROM spending")
     broken = [
         *also_broken,
-        *_unkept_by_runs(outcomes, lost),
+        *_unkept_by_runs(outcomes, lost, sum(_is_empty(run, healthy) for run in runs)),
         *_unkept_by_calls(most, runner.policy, is_final=is_final),
         *(_unkept_by_steps(overruns, runner.policy) if is_timed else ()),
     ]
@@ -117,7 +117,7 @@ def count(
         requests=len(requests),
         most_requests=most,
         struck=struck,
-        spent_usd=Decimal(spent["billionths"]) / BILLION,
+        spent_usd=_spent(runner),
         late_ms=round(overruns[late], 1) if late is not None else 0.0,
         lost=lost,
         changed=sum(_is_changed(run, healthy, runner.workflow) for run in runs),
@@ -131,9 +131,18 @@ def _overruns(runner: Runner) -> dict[str, float]:
     return {row["node"]: max(0.0, row["ms"] - _milliseconds(runner.policy.step_time(row["node"]))) for row in rows}
 
 
-def _unkept_by_runs(outcomes: Mapping[str, int], lost: int) -> list[str]:
-    failed = outcomes.get("failed", 0)
-    return [f"{number} {what}" for number, what in ((failed, "failed"), (lost, "lost")) if number]
+def _spent(runner: Runner) -> Decimal | None:
+    read = runner.ledger.database.read
+    (calls,) = read("SELECT count(*) AS number FROM calls")
+    if not calls["number"]:
+        return None
+    (spent,) = read("SELECT coalesce(sum(spent), 0) AS billionths FROM spending")
+    return Decimal(spent["billionths"]) / BILLION
+
+
+def _unkept_by_runs(outcomes: Mapping[str, int], lost: int, empty: int) -> list[str]:
+    numbers = {"failed": outcomes.get("failed", 0), "lost": lost, "accepted without a value": empty}
+    return [f"{number} {what}" for what, number in numbers.items() if number]
 
 
 def _unkept_by_calls(most: int, policy: Policy, *, is_final: bool) -> list[str]:
@@ -165,6 +174,16 @@ def _is_changed(run: Run, healthy: Outputs, workflow: Workflow) -> bool:
         not _agree(now.get(name), before.get(name), workflow.compare.get(name))
         for name in workflow.critical or now.keys() | before.keys()
     )
+
+
+def _is_empty(run: Run, healthy: Outputs) -> bool:
+    """Whether a run was accepted with nothing, where its healthy run came to something."""
+    return run.outcome == "accepted" and not _has_value(run.output) and _has_value(healthy.get(run.input_id))
+
+
+def _has_value(output: Mapping[str, Any] | None) -> bool:
+    """Whether there is more than the input, which a graph that says nothing of its end hands through."""
+    return any(value not in NOTHING for name, value in (output or {}).items() if name != "document")
 
 
 def _agree(now: Any, before: Any, compare: Any) -> bool:

@@ -16,8 +16,8 @@ from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, ConfigDict, Field
 
+from stanchion.audit.call_site import call_site_of
 from stanchion.audit.made_up import made_up
-from stanchion.audit.place import place_of
 from stanchion.models.recorded import RecordedModel, answers_on_record
 from stanchion.runs.inputs import Input
 from stanchion.runs.records import Run
@@ -82,7 +82,7 @@ class StandIn(BaseChatModel):
     ) -> ChatResult:
         if self.recorded is None:
             return ChatResult(generations=[ChatGeneration(message=_answer(messages, kwargs))])
-        answers = self.recorded.get(self.inputs_of_runs.get(place_of(run_manager).run_id, ""), [])
+        answers = self.recorded.get(self.inputs_of_runs.get(call_site_of(run_manager).run_id, ""), [])
         whole = answers + answers[-1:] * REPAIRS
         return RecordedModel(name_on_record="the drill", answers=whole)._generate(messages, stop)
 

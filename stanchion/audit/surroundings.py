@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 
 from langchain_core.messages import messages_from_dict
 
+from stanchion.audit.call_site import CallSite
 from stanchion.audit.overlay import Asked, hash_of
-from stanchion.audit.place import Place
 from stanchion.audit.rows import EVERYTHING, Outputs, Row, count
 from stanchion.audit.trial import Subject
 from stanchion.clock import SystemClock
@@ -202,7 +202,7 @@ Question = tuple[str, str, str]
 
 
 def _question(asked: Asked) -> Question:
-    return asked.place.run_id, asked.place.step.rpartition(":")[2], asked.content.rpartition(" ")[2]
+    return asked.site.run_id, asked.site.step.rpartition(":")[2], asked.content.rpartition(" ")[2]
 
 
 def _committed(db: Path) -> set[Question]:
@@ -216,7 +216,7 @@ def _logged(log: Path) -> list[Asked]:
     if not log.exists():
         return []
     lines = (json.loads(line) for line in log.read_text(encoding="utf-8").splitlines())
-    return [Asked(Place(*place), content) for *place, content in lines]
+    return [Asked(CallSite(*site), content) for *site, content in lines]
 
 
 class _Dying(AbstractAsyncContextManager["_Dying"]):

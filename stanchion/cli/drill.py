@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from stanchion.audit.rows import Row
     from stanchion.runs.inputs import Input
     from stanchion.workflow import Workflow
+
+NOTHING = "–"
+LEAST_SHOWN = Decimal("0.0001")  # US dollars: less has no digit in a table
 
 
 def add_to(app: typer.Typer) -> None:
@@ -33,7 +38,12 @@ def drill(
         Path | None,
         typer.Argument(metavar="[DATASET]", help="Inputs, as for run. Default: the workflow's own examples."),
     ] = None,
-    plan: Annotated[str | None, typer.Option("--plan", metavar="NAME", help="Only this fault. Default: all.")] = None,
+    plan: Annotated[
+        str | None,
+        typer.Option(
+            "--plan", metavar="NAME", help="Only this fault; docs/drills.md lists them, and so does a wrong name."
+        ),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -48,9 +58,10 @@ def drill(
     from stanchion.audit import drills
     from stanchion.workflow import load_workflow
 
+    plans = None if plan is None else [plan]
+    _check(plans or [])
     loaded = load_workflow(workflow)
     inputs = _inputs(loaded, dataset)
-    plans = None if plan is None else [plan]
     report = drills.drill(loaded, inputs, plans=plans, model=model, progress=output.progress)
     if as_json:
         output.print_json({**report.model_dump(), "held": report.held, "verdict": report.verdict})
@@ -58,6 +69,17 @@ def drill(
         _print(report)
     if not report.held:
         raise typer.Exit(1)
+
+
+def _check(plans: list[str]) -> None:
+    from stanchion.audit.drills import check_names
+    from stanchion.errors import UsageError
+
+    try:
+        check_names(plans)
+    except UsageError as error:  # said here, because the command line makes one line of every error
+        typer.echo(f"stanchion: {error}", err=True)
+        raise typer.Exit(2) from error
 
 
 def _inputs(workflow: Workflow, dataset: Path | None) -> list[Input]:
@@ -82,19 +104,56 @@ def _print(report: Report) -> None:
 
 
 def _table(rows: list[Row]) -> Table:
+    """Lay rows out in a block per step; what may be 0 everywhere has a column only where it is not."""
     from rich.text import Text
 
-    headings = ("step", "fault", "runs", "outcomes", "requests", "spent", "late", "lost", "changed", "")
-    table = output.table(*headings)
+    columns = {"": _mark, "fault": _fault, "outcomes": _outcomes, "requests": _requests, "spent": _spent}
+    optional = {"late": _late, "lost": _lost, "changed": _changed}
+    columns |= {name: cell for name, cell in optional.items() if any(cell(row) != NOTHING for row in rows)}
+    table = output.table(*columns)
     for column in table.columns:
-        column.no_wrap = column.header != "outcomes"
-        if column.header in ("runs", "requests", "spent", "late", "lost", "changed"):
-            column.justify = "right"
-    for row in rows:
-        outcomes = ", ".join(f"{number} {name}" for name, number in row.outcomes.items())
-        late = f"{row.late_ms:.0f} ms" if row.late_ms else "–"
-        requests = f"{row.requests_per_call:.1f}, max {row.most_requests}" if row.calls else "–"
-        cells = [row.step or "everything", row.fault, str(row.runs), outcomes, requests, output.money(row.spent_usd)]
-        cells += [late, str(row.lost), str(row.changed), "✗" if row.broken else "✓"]
-        table.add_row(*(Text(output.plain(cell)) for cell in cells))
+        column.no_wrap = column.header not in ("fault", "outcomes")
+        column.justify = "left" if column.header in ("", "fault", "outcomes") else "right"
+    for step, block in groupby(rows, key=lambda row: row.step):
+        if table.rows:
+            table.add_section()
+        kept = list(block)
+        runs = f"{kept[0].runs} run{'s' if kept[0].runs > 1 else ''} each"
+        table.add_row("", Text(output.plain(f"{step or 'everything'}, {runs}"), style="bold"))
+        for row in kept:
+            table.add_row(*(Text(output.plain(cell(row))) for cell in columns.values()))
     return table
+
+
+def _mark(row: Row) -> str:
+    return "✗" if row.broken else "✓"
+
+
+def _fault(row: Row) -> str:
+    return row.fault
+
+
+def _outcomes(row: Row) -> str:
+    return ", ".join(f"{number} {name}" for name, number in row.outcomes.items())
+
+
+def _requests(row: Row) -> str:
+    return f"{row.requests_per_call:.1f}/{row.most_requests}" if row.calls else NOTHING
+
+
+def _spent(row: Row) -> str:
+    if row.spent_usd is None:
+        return NOTHING
+    return f"<${LEAST_SHOWN}" if 0 < row.spent_usd < LEAST_SHOWN else output.money(row.spent_usd)
+
+
+def _late(row: Row) -> str:
+    return f"{row.late_ms:.0f} ms" if row.late_ms else NOTHING
+
+
+def _lost(row: Row) -> str:
+    return str(row.lost or NOTHING)
+
+
+def _changed(row: Row) -> str:
+    return str(row.changed or NOTHING)

@@ -71,10 +71,8 @@ def limits(db: options.Db = None, as_json: options.AsJson = False) -> None:
         screen.print("No model has been asked yet.")
         return
     screen.print(_models_table(models, width=screen.width))
-    for one in models:
-        if one.reason:
-            who = f"{one.forced_by}: " if one.forced else ""
-            typer.echo(f"{_whole(one.model)}: {output.plain(f'{who}{one.reason}', longest=200)}")
+    for line in filter(None, map(_since, models)):
+        typer.echo(line)
     if money:
         screen.print("", _spending_table(money))
 
@@ -128,18 +126,26 @@ def _whole(model: str) -> str:
     return output.plain(model, longest=max(len(model), 1))
 
 
+def _since(one: ModelStanding) -> str:
+    """Say since when and why a breaker is as it is; nothing of one that never changed."""
+    if one.changed_at is None:
+        return ""
+    forced = f", forced by {one.forced_by}" if one.forced else ""
+    said = f"is {one.breaker} since {one.changed_at:%Y-%m-%d %H:%M} UTC{forced}: {one.reason}"
+    return f"{_whole(one.model)} {output.plain(said, longest=300)}"
+
+
 def _models_table(models: list[ModelStanding], *, width: int) -> Table:
     from rich.text import Text
 
-    table = output.table("model", "breaker", "since (UTC)", "in flight", "calls", "retries", "failures")
+    table = output.table("model", "breaker", "in flight", "calls", "retries", "failures")
     names = [_whole(one.model) for one in models]
-    table.columns[0].min_width = min(max(map(len, names)), width)  # the other columns give way
-    table.columns[0].overflow = "fold"
+    longest, first = max(map(len, names)), table.columns[0]
+    first.min_width, first.no_wrap, first.overflow = min(longest, width), longest <= width, "fold"  # others give way
     for name, one in zip(names, models, strict=True):
         state = f"{one.breaker}, forced" if one.forced else one.breaker
-        since = f"{one.changed_at:%Y-%m-%d %H:%M}" if one.changed_at else "–"
         numbers = map(str, (one.in_flight, one.calls, one.retries, one.failures))
-        table.add_row(*map(Text, [name, state, since, *numbers]))
+        table.add_row(*map(Text, [name, state, *numbers]))
     return table
 
 

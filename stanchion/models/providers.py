@@ -103,7 +103,8 @@ def _init_chat_model(model: str, _environment: frozenset[tuple[str, str]]) -> Mo
     except Exception as error:  # every provider's constructor has exceptions of its own
         if key := _missing_key(model, error):
             raise UsageError(
-                f"The model {model!r} cannot be used: its key is missing. Set {key}, the provider's key in the environment."
+                f"The model {model!r} cannot be used: its key is missing. Set {key}, "
+                f"the provider's key in the environment."
             ) from error
         raise UsageError(
             f"The model {model!r} cannot be used ({type(error).__name__}). It should be none, recorded:NAME or "

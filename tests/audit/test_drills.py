@@ -85,7 +85,7 @@ def test_money_is_what_the_faults_would_cost(receipts: Workflow, few: list[Input
 
     assert rows["auth_lost"].spent_usd == 0
     assert rows["auth_lost"].most_requests == 1
-    assert rows["hang"].spent_usd > Decimal("0.001")
+    assert (rows["hang"].spent_usd or 0) > Decimal("0.001")
     assert rows["hang"].most_requests > 1
 
 
@@ -146,6 +146,26 @@ def test_a_wrong_value_that_nobody_saw_is_shown() -> None:
     assert "3 accepted with another value" in report.verdict
 
 
+def test_nothing_accepted_in_place_of_something_is_a_broken_promise() -> None:
+    """A node that swallows its error and says nothing ends in an accepted run without a value, and that is noticed."""
+
+    async def ask_or_say_nothing(state: graphs.State) -> graphs.State:
+        try:
+            return await graphs.ask(state)
+        except Exception:  # of whichever SDK
+            return {}
+
+    row = only(drill(graphs.workflow_of(ask_or_say_nothing), LETTERS, plans=["overloaded"]))
+
+    assert row.outcomes == {"accepted": 3}
+    assert row.broken == ["3 accepted without a value"]
+
+
+def test_money_is_unknown_where_calls_do_not_come_through_our_door() -> None:
+    """The ledger knows nothing of a plain graph's calls, so the row claims no sum, not even zero."""
+    assert only(drill(graphs.sturdy, LETTERS, plans=["hang"])).spent_usd is None
+
+
 def test_schedules_come_and_go() -> None:
     """A burst strikes some requests and lets others through."""
     row = only(drill(graphs.sturdy, LETTERS, plans=["rate_limits_in_bursts"]))
@@ -160,8 +180,19 @@ def test_every_fault_of_a_provider_has_a_plan() -> None:
 
 def test_an_unknown_fault_is_refused_with_those_there_are() -> None:
     """A name that is no fault is wrong use, and the message lists the names."""
-    with pytest.raises(UsageError, match=r"no fault 'nonsense'; there are rate_limited, .*kill_9"):
-        drill(graphs.sturdy, LETTERS, plans=["nonsense"])
+    with pytest.raises(UsageError, match=r"no fault 'overloded'. Did you mean overloaded\? There are:\n") as refused:
+        drill(graphs.sturdy, LETTERS, plans=["overloded"])
+
+    said = str(refused.value)
+    assert all(name in said for name in drills.NAMES)
+    assert max(map(len, said.splitlines())) <= 80
+
+
+def test_the_page_lists_every_fault() -> None:
+    """`--help` sends people to docs/drills.md for the names, so all of them stand there."""
+    page = (Path(__file__).parents[2] / "docs" / "drills.md").read_text(encoding="utf-8")
+
+    assert [name for name in drills.NAMES if f"`{name}`" not in page] == []
 
 
 def test_nothing_is_left_over_the_models() -> None:
@@ -276,10 +307,81 @@ def test_a_question_whose_answer_was_kept_is_recognised(receipts: Workflow, few:
 
 def test_a_workflow_that_cannot_be_loaded_elsewhere_is_not_killed() -> None:
     """Without a reference no other process can load it, so kill_9 is left out, and the report says so."""
-    report = drill(graphs.sturdy, LETTERS, plans=["kill_9"])
+    with pytest.raises(UsageError, match="kill_9 is left out"):
+        drill(graphs.sturdy, LETTERS, plans=["kill_9"])
+    report = drill(graphs.sturdy, LETTERS, plans=["overloaded", "kill_9"])
 
-    assert report.rows == []
+    assert [row.fault for row in report.rows] == ["overloaded"]
     assert any("kill_9 is left out" in note for note in report.notes)
+
+
+# --- Nothing to be learned  ---
+
+
+def fails_on_its_own(_: graphs.State) -> graphs.State:
+    """Never works."""
+    raise RuntimeError("it never worked")
+
+
+def expects_a_question(state: Any) -> graphs.State:
+    """Reads a key that we never give."""
+    return {"said": state["question"]}
+
+
+def asks_nobody(_: graphs.State) -> graphs.State:
+    """Needs no model."""
+    return {"said": "always the same"}
+
+
+@pytest.mark.parametrize(
+    ("node", "why"),
+    [
+        (fails_on_its_own, r"3 of 3 runs failed without any fault.* it never worked\. Mend that first"),
+        (expects_a_question, r"KeyError: 'question'\. Your graph gets \{'document': \.\.\.\}.*jsonl with `input`"),
+    ],
+)
+def test_a_graph_that_fails_by_itself_is_not_drilled(node: Any, why: str) -> None:
+    """Where runs fail although nothing strikes them, that is refused with the reason and what to do."""
+    with pytest.raises(UsageError, match=why):
+        drill(graphs.workflow_of(node), LETTERS)
+
+
+@pytest.mark.parametrize("plans", [None, ["overloaded"], ["clock_jump"]])
+def test_recordings_that_are_not_there_are_not_drilled(
+    plans: list[str] | None, receipts: Workflow, few: list[Input]
+) -> None:
+    """A model without recorded answers answers nothing even when all is well, whether the graph minds or not."""
+    with pytest.raises(UsageError, match="recorded:x has no recorded answers"):
+        drill(receipts, few, plans=plans, model="recorded:x")
+    with pytest.raises(UsageError, match="recorded:x has no recorded answers"):
+        drill(graphs.fragile, LETTERS, plans=plans, model="recorded:x")
+
+
+def test_no_inputs_and_no_model_are_not_drilled() -> None:
+    """Nothing can be learned without inputs, nor from the model that never answers."""
+    with pytest.raises(UsageError, match="no inputs"):
+        drill(graphs.sturdy, [])
+    with pytest.raises(UsageError, match="never answers"):
+        drill(graphs.sturdy, LETTERS, model="none")
+
+
+def test_a_graph_that_asks_no_model_has_its_surroundings() -> None:
+    """The surroundings are drilled and the verdict says that it was only them; faults of models are refused."""
+    nobody = graphs.workflow_of(asks_nobody)
+
+    report = drill(nobody, LETTERS, plans=["overloaded", "clock_jump"])
+
+    assert [row.fault for row in report.rows] == ["clock_jump"]
+    assert report.held
+    assert report.verdict.startswith("No step asked a model, so only the surroundings were drilled. All promises held")
+    assert only(report).spent_usd is None
+    with pytest.raises(UsageError, match="No step asked a model with these inputs"):
+        drill(nobody, LETTERS, plans=["overloaded"])
+
+
+def test_a_report_without_rows_did_not_hold() -> None:
+    """What drilled nothing can never stand for a success."""
+    assert not Report(workflow="plain", steps=[], rows=[]).held
 
 
 # --- The model that costs nothing  ---
@@ -332,17 +434,6 @@ def test_a_type_is_answered_where_chat_openai_looks_for_it() -> None:
         answers = [model.with_structured_output(Bill, method=method).invoke("?") for method in METHODS]
 
     assert answers == [Bill(number="made up", total=1)] * 2
-
-
-def test_a_graph_that_fails_by_itself_is_told_apart() -> None:
-    """Where runs fail although nothing strikes them, a note says so and why."""
-
-    def broken(_: graphs.State) -> graphs.State:
-        raise RuntimeError("it never worked")
-
-    report = drill(graphs.workflow_of(broken), LETTERS, plans=["clock_jump"])
-
-    assert any("it never worked" in note for note in report.notes)
 
 
 def test_a_recorded_answer_is_given_again_to_whoever_asks_again() -> None:

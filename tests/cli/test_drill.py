@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 
+import pytest
+
+from stanchion.audit.drills import Report
+from stanchion.audit.rows import Row
+from stanchion.cli.drill import _print
 from tests.cli.conftest import LETTERS, Stanchion, letter, lines
 
 FRAGILE, STURDY = "tests.audit.graphs:fragile", "tests.audit.graphs:sturdy"
@@ -15,7 +21,7 @@ def test_a_table_and_a_verdict(stanchion: Stanchion, tmp_path: Path) -> None:
 
     assert ended.code == 0, ended.err
     (row,) = [line.split() for line in ended.out.splitlines() if "overloaded" in line and "✓" in line]
-    assert row[:5] == ["ask", "overloaded", "1", "1", "accepted"]
+    assert row == ["✓", "overloaded", "1", "accepted", "1.0/1", "–", "1"]  # the last: another value
     assert "Times are shortened" in ended.out
     assert ended.out.strip().splitlines()[-1].startswith("All promises held: of 1 runs none failed, none was lost.")
 
@@ -48,7 +54,7 @@ def test_wrong_use_says_what_is_missing(stanchion: Stanchion, tmp_path: Path) ->
     missing = stanchion("drill", LETTERS, "nowhere.jsonl")
 
     assert (unknown.code, without.code, missing.code) == (2, 2, 2)
-    assert "There is no fault 'gremlins'; there are rate_limited," in unknown.err
+    assert "There is no fault 'gremlins'. There are:\n  rate_limited, " in unknown.err
     assert "name a DATASET" in without.err
     assert "nowhere.jsonl" in missing.err
 
@@ -60,4 +66,54 @@ def test_a_workflow_without_models_has_only_its_surroundings(stanchion: Stanchio
 
     assert ended.code == 0, ended.err
     assert "1 accepted, 1 waiting" in ended.out
-    assert "No step asked a model." in ended.out
+    assert ended.out.strip().splitlines()[-1].startswith("No step asked a model, so only the surroundings were drilled")
+
+
+def test_what_drilled_nothing_is_wrong_use(stanchion: Stanchion, tmp_path: Path) -> None:
+    """A drill that can learn nothing must not pass in CI: exit code 2, the reason, and no table."""
+    silent = stanchion("drill", "stanchion.graphs.receipts:workflow", "--model", "recorded:x")
+    failing = stanchion("drill", FRAGILE, lines(tmp_path / "a.jsonl", {"id": "a", "input": {"question": "?"}}))
+
+    assert (silent.code, failing.code) == (2, 2)
+    assert (silent.out, failing.out) == ("", "")
+    assert "recorded:x has no recorded answers" in silent.err
+    assert "Your graph gets {'document': ...}" in failing.err
+
+
+ROWS = [
+    Row(step=step, fault=fault, runs=8, outcomes={"accepted": 3, "waiting": 5}, calls=2, requests=3,
+        most_requests=2, spent_usd=spent, broken=["1 failed"] if fault == "hang" else [])
+    for step in ("model", "repair")
+    for fault, spent in (("rate_limited_retry_after", Decimal(0)), ("hang", Decimal("0.00004")), ("html", None))
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_table_fits(width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is cut at 80 columns: a block per step, the mark first, a line per fault, and no empty columns."""
+    monkeypatch.setenv("COLUMNS", str(width))
+
+    _print(Report(workflow="plain", steps=["model", "repair"], rows=ROWS))
+
+    shown, _, _ = capsys.readouterr().out.partition("PROMISES")
+    table = [line.split() for line in shown.splitlines() if line.strip()]
+    outcomes = ["3", "accepted,", "5", "waiting"]
+    assert table[0] == ["fault", "outcomes", "requests", "spent"]
+    assert [row[0] for row in table if row[1:] == ["8", "runs", "each"]] == ["model,", "repair,"]
+    assert [row for row in table if row[0] in "✓✗"] == 2 * [
+        ["✓", "rate_limited_retry_after", *outcomes, "1.5/2", "$0"],
+        ["✗", "hang", *outcomes, "1.5/2", "<$0.0001"],
+        ["✓", "html", *outcomes, "1.5/2", "–"],
+    ]
+
+
+def test_what_happened_has_its_column(capsys: pytest.CaptureFixture[str]) -> None:
+    """Lateness, loss and change are shown as soon as one row has any."""
+    late = ROWS[0].model_copy(update={"late_ms": 12.0, "lost": 1, "changed": 2})
+
+    _print(Report(workflow="plain", steps=["model"], rows=[late, ROWS[1]]))
+
+    table = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert table[0][-3:] == ["late", "lost", "changed"]
+    assert [row[-4:] for row in table if "hang" in row] == [["<$0.0001", "–", "–", "–"]]
+    assert [row[-4:] for row in table if "rate_limited_retry_after" in row] == [["12", "ms", "1", "2"]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ ANSWER = '{"company": "CORNER SHOP", "date": "2024-03-01", "total": "13.50"}'
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch):
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenAIServer]:
     """A provider that answers, behind the model's usual string."""
     with OpenAIServer(lambda _body: Reply(ANSWER)) as server:
         monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
@@ -143,5 +145,50 @@ def test_a_models_name_is_never_cut(
 
     shown = stanchion("limits").out
     assert any(line.split()[:1] == [name] for line in shown.splitlines())
-    assert f"{name}: ada: maintenance" in shown
+    assert re.search(rf"{name} is open since \d{{4}}-\d\d-\d\d \d\d:\d\d UTC, forced by ada: maintenance", shown)
     assert "spent" not in shown
+
+
+def test_show_names_the_tenant_and_what_was_unusual_of_a_call(
+    stanchion: Stanchion, server: OpenAIServer, tmp_path: Path
+) -> None:
+    """The run says for whom it was made, and a call's remark is a sentence, with the cap's own after it."""
+    (tmp_path / "stanchion.toml").write_text('[all.money]\nrun = "$1"\nsoft = "1%"\nat_soft = "cheaper"\n')
+    path = lines(tmp_path / "one.jsonl", letter(1, UNSURE))
+    (run,) = stanchion("run", "receipts", path, "--model", MODEL, "--tenant", "acme", "--json").json
+    shown = " ".join(stanchion("show", run["id"]).out.split())
+
+    assert "tenant acme outcome" in shown
+    assert (
+        f"The call of model to {MODEL} was answered. More than 1% of money.run ($1.00) is spent or reserved." in shown
+    )
+
+
+def test_a_failed_call_is_told_with_its_kind(
+    stanchion: Stanchion, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """How many requests it took and how it ended is one sentence."""
+    (tmp_path / "stanchion.toml").write_text('[all.retry]\nfirst = "1ms"\n')
+    path = lines(tmp_path / "one.jsonl", letter(1, UNSURE))
+    with OpenAIServer(lambda _body: Reply(status=503)) as server:
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        (run,) = stanchion("run", "receipts", path, "--model", MODEL, "--json").json
+    shown = " ".join(stanchion("show", run["id"]).out.split())
+
+    assert f"The call of model to {MODEL} took 3 requests and failed (overloaded)." in shown
+    assert "tenant" not in shown
+
+
+@pytest.mark.parametrize("name", [MODEL, "gpt-4o"])
+def test_a_missing_key_is_named(
+    stanchion: Stanchion, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    """Where only the key is missing, the message names its variable and doubts nothing else."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    path = lines(tmp_path / "one.jsonl", letter(1, UNSURE))
+    refused = stanchion("run", "receipts", path, "--model", name)
+
+    assert refused.code == 2
+    assert "Set OPENAI_API_KEY" in refused.err
+    assert "It should be" not in refused.err

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict
 from stanchion.clock import Clock
 from stanchion.errors import UsageError
 from stanchion.guards.limits import breaker
-from stanchion.guards.limits.money import BILLIONTHS
 from stanchion.guards.limits.moment import moment
+from stanchion.guards.limits.money import BILLIONTHS
 from stanchion.guards.limits.traffic import SLOT
 from stanchion.store import Database
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from langgraph.config import get_config
 
 
-class Place(NamedTuple):
+class CallSite(NamedTuple):
     """Where a model is asked; empty texts outside any graph.
 
     Args:
@@ -21,7 +21,7 @@ class Place(NamedTuple):
     step: str = ""
 
 
-def place_of(run_manager: Any) -> Place:
+def call_site_of(run_manager: Any) -> CallSite:
     """Return where a model is asked.
 
     Args:
@@ -34,4 +34,4 @@ def place_of(run_manager: Any) -> Place:
         config = {}
     metadata = {**config.get("metadata", {}), **config.get("configurable", {}), **metadata}
     names = ("thread_id", "langgraph_node", "langgraph_checkpoint_ns")
-    return Place(*(str(metadata.get(name, "")) for name in names))
+    return CallSite(*(str(metadata.get(name, "")) for name in names))
