@@ -107,8 +107,9 @@ def test_the_table_fits(width: int, capsys: pytest.CaptureFixture[str], monkeypa
     ]
 
 
-def test_what_happened_has_its_column(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_happened_has_its_column(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Lateness, loss and change are shown as soon as one row has any."""
+    monkeypatch.setenv("COLUMNS", "120")
     late = ROWS[0].model_copy(update={"late_ms": 12.0, "lost": 1, "changed": 2})
 
     _print(Report(workflow="plain", steps=["model"], rows=[late, ROWS[1]]))
