@@ -186,7 +186,7 @@ class ModelRefused(ModelError):
 
 
 class LimitReached(ModelError):
-    """A limit of ours said no before anything was sent; the message names the limit and where it is set."""
+    """A limit of ours said no; the message names it. Nothing was sent, unless `cost_unknown` says otherwise."""
 
     kind = "limit"
 

@@ -203,7 +203,7 @@ class Door:
         while True:
             model = chain.model
             try:
-                softly = self._is_capped and cheaper(model, chain.others)
+                softly = self.policy.money.is_capped and cheaper(model, chain.others)
                 call = _Call(self._ids(), keys[model.name], model, request, deadline, softly, not chain.others)
                 message = kept.get(model.name) or await self._ask(call)
             except ModelError as error:
@@ -480,11 +480,6 @@ class Door:
     def _step_deadline(self, node: str) -> Deadline:
         seconds = self.policy.step_time(node).total_seconds()
         return Deadline(self._clock.monotonic() + seconds, f"the {in_words(seconds)} of the step {node or '(unnamed)'}")
-
-    @property
-    def _is_capped(self) -> bool:
-        money = self.policy.money
-        return any(getattr(money, name) is not None for name in ("call", "step", "run", "workflow", "day", "tenant"))
 
 
 async def _within(coroutine: Coroutine[Any, Any, T], seconds: float, late: Callable[[Any], None]) -> T:

@@ -14,6 +14,7 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from stanchion.errors import UsageError
+from stanchion.guards.limits.policy import CAPS
 from stanchion.models.identity import once_for_each
 from stanchion.models.prices import price
 
@@ -46,8 +47,6 @@ OUTPUT_SETTINGS = ("max_completion_tokens", "max_tokens", "max_output_tokens", "
 
 READ_IN_STEPS_OF = 256
 """Tokens to which a request is rounded up, so that prices are looked up rarely: at $10 a million, 0.3 cents at most."""
-
-CAPS = ("call", "step", "run", "tenant", "workflow", "day")
 
 
 def most_input_tokens(messages: Iterable[BaseMessage], schema: Mapping[str, Any] | None = None) -> int | None:

@@ -93,7 +93,8 @@ class End(NamedTuple):
     """How a request ended.
 
     Args:
-        status: `answered`, `failed`, or `unknown` where nobody waited for the end.
+        status: `answered`, `failed`, `retry` where it failed and should be tried again, `unknown` where nobody waited
+            for the end, `late` where an answer came after that.
         seconds: how long it took.
         kind: of the failure.
         counts: the failure speaks against the provider.

@@ -32,6 +32,9 @@ from stanchion.guards.limits.quantities import (
 Limit = TypeVar("Limit", timedelta, Decimal)
 
 
+CAPS = ("call", "step", "run", "tenant", "workflow", "day")
+"""The keys of `Money` that are caps."""
+
 LONGEST_WINDOW = timedelta(hours=1)
 
 
@@ -151,6 +154,11 @@ class Money(_Part):
     at_soft: Literal["cheaper", "fall_back"] = "cheaper"
     unpriced: Literal["count_tokens", "refuse"] = "count_tokens"
     max_output_tokens: Annotated[int, count(1, 10_000_000)] | None = None
+
+    @property
+    def is_capped(self) -> bool:
+        """Whether there is any cap."""
+        return any(getattr(self, name) is not None for name in CAPS)
 
 
 class Retry(_Part):
