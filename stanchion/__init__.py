@@ -9,15 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from stanchion.api import answer, resume, run, run_all
+    from stanchion import reviews
+    from stanchion.api import resume, run, run_all
     from stanchion.context import RunContext
     from stanchion.errors import StanchionError
     from stanchion.guards.limits.policy import Policy
     from stanchion.models.prompts import Prompt
+    from stanchion.people import Person
     from stanchion.runs.inputs import Input, read_inputs
     from stanchion.runs.ledger import Ledger
     from stanchion.runs.records import Run
     from stanchion.runs.runner import Runner
+    from stanchion.runs.worker import Worker
     from stanchion.verdict import Candidate, Check, Evidence, Found, Outcome, Source, Verdict
     from stanchion.workflow import Workflow, load_workflow
 
@@ -31,6 +34,7 @@ _HOMES = {
     "Input": "stanchion.runs.inputs",
     "Ledger": "stanchion.runs.ledger",
     "Outcome": "stanchion.verdict",
+    "Person": "stanchion.people",
     "Policy": "stanchion.guards.limits.policy",
     "Prompt": "stanchion.models.prompts",
     "Run": "stanchion.runs.records",
@@ -39,11 +43,12 @@ _HOMES = {
     "Source": "stanchion.verdict",
     "StanchionError": "stanchion.errors",
     "Verdict": "stanchion.verdict",
+    "Worker": "stanchion.runs.worker",
     "Workflow": "stanchion.workflow",
-    "answer": "stanchion.api",
     "load_workflow": "stanchion.workflow",
     "read_inputs": "stanchion.runs.inputs",
     "resume": "stanchion.api",
+    "reviews": "stanchion",  # a module: what waits for people
     "run": "stanchion.api",
     "run_all": "stanchion.api",
 }
@@ -56,6 +61,7 @@ __all__ = [
     "Input",
     "Ledger",
     "Outcome",
+    "Person",
     "Policy",
     "Prompt",
     "Run",
@@ -64,11 +70,12 @@ __all__ = [
     "Source",
     "StanchionError",
     "Verdict",
+    "Worker",
     "Workflow",
-    "answer",
     "load_workflow",
     "read_inputs",
     "resume",
+    "reviews",
     "run",
     "run_all",
 ]
@@ -77,4 +84,5 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'stanchion' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    home = _HOMES[name]
+    return import_module(f"{home}.{name}") if home == __name__ else getattr(import_module(home), name)

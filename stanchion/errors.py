@@ -41,6 +41,22 @@ class InvalidAnswer(StanchionError):
     """A reviewer's answer does not fit the question; the message says which field and why. The review stays open."""
 
 
+class ReviewTaken(StanchionError):
+    """Somebody else is at work on the review; the message says who, and until when it is theirs."""
+
+
+class NotAllowed(StanchionError):
+    """Who acts may not do this; the message names the role that it takes."""
+
+
+class RunEnded(StanchionError):
+    """The run has ended, so this cannot be done with it any more; the message says how it ended."""
+
+
+class LeaseLost(StanchionError):
+    """Another process works on the run now, or it was cancelled meanwhile; what was about to be written was not."""
+
+
 class DatasetError(StanchionError):
     """A dataset cannot be read; the message names the file, the line and what is wrong with it."""
 

@@ -33,11 +33,11 @@ def test_the_public_names_are_sorted_and_complete() -> None:
 
 @pytest.mark.parametrize("name", stanchion.__all__)
 def test_a_public_name_loads_and_explains_itself(name: str) -> None:
-    """Each name is what its module calls so, and has a docstring of its own."""
+    """Each name is what its module calls so, and has a docstring of its own; one is a module."""
     found = getattr(stanchion, name)
 
-    assert found.__name__ == name
-    assert found.__module__.startswith("stanchion.")
+    assert found.__name__.removeprefix("stanchion.") == name
+    assert getattr(found, "__module__", found.__name__).startswith("stanchion.")
     assert found.__doc__
     assert inspect.cleandoc(found.__doc__)
 

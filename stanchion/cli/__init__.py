@@ -21,7 +21,7 @@ from typing import Annotated
 import typer
 
 from stanchion import __version__
-from stanchion.cli import drill, evaluate, keep, limits, look, output, people, prompts, work
+from stanchion.cli import console, drill, evaluate, keep, limits, look, operate, output, people, prompts, trail, work
 from stanchion.errors import StanchionError, StoreError
 
 app = typer.Typer(
@@ -32,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for part in (work, look, limits, people, prompts, evaluate, drill, keep):
+for part in (work, console, look, limits, people, operate, prompts, trail, evaluate, drill, keep):
     part.add_to(app)
 
 

@@ -30,15 +30,19 @@ def erase(
     db: options.Db = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Erase what a run holds: document, answers, states, checkpoints. That it happened stays on record."""
-    from stanchion.clock import SystemClock
+    """Erase what a run and all made from it hold: document, answers, states. That they happened stays on record."""
+    from stanchion.runs.forgetting import erase as erase_run
 
     with options.open_ledger(db) as ledger:
-        run = ledger.erase(run_id, at=SystemClock().now())
+        erased = erase_run(ledger.database, run_id, by=options.who(None))
     if as_json:
-        output.print_json(run)
-    else:
-        typer.echo(f"Erased what the run {run.id} held. Backups made before still hold it.")
+        output.print_json(erased)
+        return
+    run, others = erased[0], len(erased) - 1
+    made_from_it = f", and the {others} made from it," if others else ""
+    typer.echo(f"Erased what the run {run.id}{made_from_it} held. Backups made before still hold it.")
+    if run.origin:
+        typer.echo(f"It was made from the run {run.origin}, which still holds the same document.")
 
 
 def prune(
@@ -48,9 +52,10 @@ def prune(
 ) -> None:
     """Delete runs that ended longer ago than this, with their checkpoints."""
     from stanchion.clock import SystemClock
+    from stanchion.runs.forgetting import prune as prune_runs
 
     with options.open_ledger(db) as ledger:
-        pruned = ledger.prune(SystemClock().now() - _age(older_than))
+        pruned = prune_runs(ledger.database, SystemClock().now() - _age(older_than), by=options.who(None))
     if as_json:
         output.print_json({"pruned": pruned})
     else:
@@ -62,9 +67,12 @@ def backup(
     db: options.Db = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Copy the database to another file, also while it is in use."""
+    """Copy the database to another file, also while it is in use; its trail's key and head go beside the copy."""
+    from stanchion.store.trail import Trail
+
     with options.open_ledger(db) as ledger:
         ledger.database.backup(target)
+        Trail(ledger.database).copy_files(target)
     if as_json:
         output.print_json({"backup": target})
     else:

@@ -98,7 +98,7 @@ def breaker(
         raise UsageError("Say one of --open, --close or --release.")
     if not reason.strip():
         raise UsageError("Say why, with --reason: whoever it stops is told.")
-    who = by or options.you()
+    who = options.who(by)
     with options.open_ledger(db) as ledger:
         breakers = Breakers(ledger.database, SystemClock())
         before, known = breakers.of(model), [one.model for one in breakers.standing()]

@@ -25,23 +25,59 @@ def add_to(app: typer.Typer) -> None:
 
 
 def runs(
+    find: Annotated[
+        str, typer.Option(metavar="TEXT", help="Words of the input id, the reason or the output; or a run's id.")
+    ] = "",
     workflow: Annotated[str | None, typer.Option(help="Only of this workflow.")] = None,
     status: Annotated[str | None, typer.Option(help="queued, running, waiting, done or cancelled.")] = None,
     outcome: Annotated[
-        str | None, typer.Option(help="accepted, reviewed, rejected, expired, refused or failed.")
+        str | None,
+        typer.Option(
+            help="accepted, reviewed, rejected, expired, refused or failed; or where it stands until then: queued, "
+            "running, review, paused or cancelled."
+        ),
     ] = None,
+    rung: Annotated[str | None, typer.Option(help="rules, model, repair, fallback or human.")] = None,
+    version: Annotated[str | None, typer.Option(help="Only of this version of its workflow.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only made with this model.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Only on this one's behalf.")] = None,
+    step: Annotated[str | None, typer.Option(metavar="NODE", help="Only what has been at this node.")] = None,
+    error: Annotated[str | None, typer.Option(metavar="CLASS", help="Only what this error ended.")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Accepted then or later: 2026-11-23, or 2026-11-23T08:30Z.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Accepted before.")] = None,
+    min_cost: Annotated[str | None, typer.Option(metavar="USD", help="US dollars, at least.")] = None,
+    max_cost: Annotated[str | None, typer.Option(metavar="USD", help="US dollars, at most.")] = None,
+    min_seconds: Annotated[str | None, typer.Option(metavar="SECONDS", help="Time at work, at least.")] = None,
+    max_seconds: Annotated[str | None, typer.Option(metavar="SECONDS", help="Time at work, at most.")] = None,
+    sort: Annotated[str, typer.Option(help="newest, oldest, slowest, dearest or least_sure first.")] = "newest",
     limit: Annotated[int, typer.Option(min=1, metavar="N", help="How many at the most.")] = 50,
     db: options.Db = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """List runs, newest first."""
+    """List runs, newest first: all, or those that meet every option given."""
+    from stanchion.runs.finding import STANDINGS, RunFilter, find_runs
     from stanchion.runs.records import Status
-    from stanchion.verdict import OutcomeKind
 
     options.one_of("--status", status, get_args(Status))
-    options.one_of("--outcome", outcome, get_args(OutcomeKind))
+    options.one_of("--outcome", outcome, STANDINGS)
+    asked = {
+        **{"text": find, "workflow": workflow, "status": status, "standing": outcome, "rung": rung, "version": version},
+        **{
+            "model": model,
+            "tenant": tenant,
+            "step": step,
+            "error": error,
+            "since": since,
+            "until": until,
+            "sort": sort,
+        },
+        **{"min_cost": min_cost, "max_cost": max_cost, "min_seconds": min_seconds, "max_seconds": max_seconds},
+    }
+    wanted = RunFilter.from_query(asked)
     with options.open_ledger(db) as ledger:
-        found = ledger.runs(workflow=workflow, status=status, outcome=outcome, limit=limit)
+        found = ledger.runs_of([line.id for line in find_runs(ledger.database, wanted, limit=limit)])
     if as_json:
         output.print_json(found)
         return

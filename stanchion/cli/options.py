@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from stanchion.people import Person
     from stanchion.runs.ledger import Ledger
 
 Db = Annotated[
@@ -72,6 +73,20 @@ def open_ledger(db: Path | None) -> Iterator[Ledger]:
 def you() -> str:
     """Return the operating-system user, who acts where `--by` names nobody."""
     return getpass.getuser()
+
+
+def who(by: str | None) -> Person:
+    """Return who acts: the operating-system user, or whom `--by` claims.
+
+    Args:
+        by: from `--by`.
+
+    Raises:
+        UsageError: the name is empty or too long.
+    """
+    from stanchion.people import Person, as_person
+
+    return Person(you(), None, "system") if by is None else as_person(by)
 
 
 def one_of(option: str, value: str | None, choices: Sequence[str]) -> None:

@@ -99,7 +99,6 @@ def add(
     as_json: options.AsJson = False,
 ) -> None:
     """Add a version of a prompt from a file, for a label to point at."""
-    from stanchion.clock import SystemClock
     from stanchion.models.pinned import as_version
     from stanchion.models.prompts import Prompt, refuse_other_placeholders
 
@@ -108,7 +107,7 @@ def add(
     refuse_other_placeholders(prompt, own)
     version = as_version(prompt, added_by=by or options.you())
     with _open_labels(db) as labels:
-        labels.add(version, own=as_version(own), at=SystemClock().now())
+        labels.add(version, own=as_version(own))
     if as_json:
         output.print_json(version)
     else:
@@ -130,7 +129,6 @@ def label(
     as_json: options.AsJson = False,
 ) -> None:
     """Let a label point at a version of a prompt: new runs start with it. Runs that have started keep their own."""
-    from stanchion.clock import SystemClock
     from stanchion.models.pinned import as_prompt
     from stanchion.models.prompts import refuse_other_placeholders
     from stanchion.store.prompts import choose
@@ -140,8 +138,7 @@ def label(
         chosen = None if version == FOLLOW_THE_FILE else choose(_known(labels, own), version)
         if chosen is not None:
             refuse_other_placeholders(as_prompt(chosen), own)
-        now = SystemClock().now()
-        move = labels.move(prompt_id, name, chosen, by=by or options.you(), reason=reason, at=now)
+        move = labels.move(prompt_id, name, chosen, by=options.who(by), reason=reason)
         _tell_move(labels, own, move, as_json)
 
 
@@ -155,12 +152,9 @@ def rollback(
     as_json: options.AsJson = False,
 ) -> None:
     """Let a label point at what it pointed at before its last move; twice goes back two moves."""
-    from stanchion.clock import SystemClock
-
     own = _prompt(workflow, prompt_id)
     with _open_labels(db) as labels:
-        now = SystemClock().now()
-        move = labels.roll_back(prompt_id, name, by=by or options.you(), reason=reason, at=now)
+        move = labels.roll_back(prompt_id, name, by=options.who(by), reason=reason)
         _tell_move(labels, own, move, as_json)
 
 

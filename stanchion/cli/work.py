@@ -1,4 +1,4 @@
-"""Commands that do work: run, resume, demo."""
+"""Commands that do work: run, resume, work, demo."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from stanchion.cli import options, output
 from stanchion.errors import StanchionError
 
 if TYPE_CHECKING:
+    import asyncio
+
     from stanchion.runs.inputs import Input
     from stanchion.runs.ledger import Ledger
     from stanchion.runs.recorder import Observe
@@ -30,6 +32,7 @@ def add_to(app: typer.Typer) -> None:
     """
     app.command()(run)
     app.command()(resume)
+    app.command()(work)
     app.command()(demo)
 
 
@@ -49,6 +52,9 @@ def run(
     tenant: Annotated[
         str, typer.Option("--tenant", metavar="NAME", help="On whose behalf, for the cap money.tenant.")
     ] = "",
+    queue: Annotated[
+        bool, typer.Option("--queue", help="Only store them as queued: `stanchion work` runs what is queued.")
+    ] = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Run a workflow over documents; everything is stored as queued before the first one runs."""
@@ -57,7 +63,8 @@ def run(
 
     loaded = load_workflow(workflow)
     inputs = list(read_inputs(paths, stdin=sys.stdin.buffer))
-    runs = _run_with_progress(loaded, inputs, db, model=model, concurrency=concurrency, prompts=prompts, tenant=tenant)
+    how = {"model": model, "concurrency": concurrency, "prompts": prompts, "tenant": tenant}
+    runs = _run_with_progress(loaded, inputs, db, only_queue=queue, **how)
     _report(runs, as_json, fields=_fields(loaded), db=db)
 
 
@@ -96,6 +103,51 @@ def resume(
     _report(runs, as_json, db=db)
     if troubles:
         raise typer.Exit(2)
+
+
+def work(
+    workflows: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[WORKFLOW]…", help="Only these; else whatever the runs in the database name."),
+    ] = None,
+    db: options.Db = None,
+    concurrency: options.Concurrency = 8,
+) -> None:
+    """Run what is queued, go on with what people answered, expire what is due; until interrupted or terminated."""
+    import asyncio
+    import signal
+
+    from stanchion.runs.worker import Worker
+
+    worker = Worker(
+        workflows or [],
+        db=db,
+        concurrency=concurrency,
+        observe=lambda event, run_id: _tell(event, run_id),
+        trouble=lambda words: typer.echo(f"stanchion: {output.plain(words, longest=2_000)}", err=True),
+    )
+
+    async def until_told() -> None:
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        for which in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(which, _stop, stop, loop, which)
+        await worker.run(stop)
+
+    typer.echo("Working; Ctrl-C stops after the steps under way.", err=True)
+    asyncio.run(until_told())
+    typer.echo("Stopped; whatever was under way goes on when work begins again.", err=True)
+
+
+def _stop(stop: asyncio.Event, loop: asyncio.AbstractEventLoop, which: int) -> None:
+    """Let the worker stop in peace; a second signal is as deadly as ever."""
+    stop.set()
+    loop.remove_signal_handler(which)
+
+
+def _tell(event: str, run_id: str) -> None:
+    words = {"claimed": "begun", "ended": "ended", "waiting": "waits for a person", "lost": "was taken over"}
+    if event in words:
+        typer.echo(f"{output.short(run_id)} {words[event]}")
 
 
 def demo(
@@ -155,7 +207,9 @@ def _unfinished(ledger: Ledger, run_ids: list[str] | None) -> list[Run]:
     return [run for run in unfinished if run.id in wanted]
 
 
-def _run_with_progress(workflow: Any, inputs: Sequence[Input], db: Path | None, **how: Any) -> list[Run]:
+def _run_with_progress(
+    workflow: Any, inputs: Sequence[Input], db: Path | None, *, only_queue: bool = False, **how: Any
+) -> list[Run]:
     """Queue inputs and run them; `how` is the runner's."""
     from stanchion.blocking import wait_for
     from stanchion.cli.prompts import tell_other_than_file
@@ -167,7 +221,7 @@ def _run_with_progress(workflow: Any, inputs: Sequence[Input], db: Path | None, 
                 run_ids = await runner.queue(inputs)
                 for one in runner.ledger.runs_of(run_ids[:1]):
                     tell_other_than_file(one.prompts, workflow.prompts)
-                return await runner.advance(run_ids)
+                return runner.ledger.runs_of(run_ids) if only_queue else await runner.advance(run_ids)
 
     with _resumable(db):
         return wait_for(work())

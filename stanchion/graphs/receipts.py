@@ -8,7 +8,7 @@ leave a doubt. Every arrow is an edge below.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
@@ -76,7 +76,10 @@ builder.add_node("model", structured(PROMPT, GuardedReceipt))
 builder.add_node("repair", repair(PROMPT, GuardedReceipt, at_most=1))
 builder.add_node("thorough", extract(thorough, rung="fallback"))
 builder.add_node("decide", decide(GuardedReceipt, critical=("date", "total"), accept_at=ACCEPT_AT, weigh=weigh))
-builder.add_node("review", review(Receipt, question="Is this what the receipt says?"))
+builder.add_node(
+    "review",
+    review(Receipt, question="Is this what the receipt says?", stake="total", expires=timedelta(days=14)),
+)
 builder.add_node("outcome", outcome())
 
 builder.add_edge(START, "intake")

@@ -45,6 +45,7 @@ from stanchion.models.messages import clean, content_key, cost_of, declined, dum
 from stanchion.models.providers import Model, bind_schema, blocks, takes_timeout
 from stanchion.models.sorting import answer_within, sort_error
 from stanchion.store.calls import CallKey, Journal, abandon_call, add_call, end_call
+from stanchion.store.fences import Fence
 from stanchion.store.memory import MemoryDatabase
 from stanchion.threads import Threads
 
@@ -145,6 +146,7 @@ class Door:
         chance: where the jitter of waits comes from; give a seeded one to repeat them.
         observe: told the name of each thing as it has happened: `call started`, `call retried`, `call answered`,
             `call failed`.
+        fence: the right to ask on the run's behalf; None where nobody else could.
     """
 
     def __init__(
@@ -161,6 +163,7 @@ class Door:
         ids: Callable[[], str] = new_id,
         chance: random.Random | None = None,
         observe: Callable[[str], None] = lambda _: None,
+        fence: Fence | None = None,
     ) -> None:
         self.model = model
         self.policy = policy or Policy()
@@ -173,6 +176,7 @@ class Door:
         self._ids = ids
         self._chance = chance or _chance_of_process()
         self._observe = observe
+        self._fence = fence
         self._is_closed = False
 
     def close(self) -> None:
@@ -191,6 +195,7 @@ class Door:
             ModelError: no answer came; its kind says why, and whether something may have been paid.
             StoreError: the call could not be recorded.
             ModelNotLoadable: the run's model cannot be loaded here.
+            LeaseLost: another process has the run now.
         """
         self._refuse_where_nobody_is_asked()
         keys = {model.name: _key(model, request, place) for model in (self.model, *fallbacks)}
@@ -316,6 +321,7 @@ class Door:
             call.key.content,
             request.again,
             before.counted,
+            self._fence,
         )
 
     async def _send(self, attempt: _Attempt) -> AIMessage:

@@ -7,13 +7,14 @@ from stanchion.nodes.decide import Choice, decide, weigh_rungs
 from stanchion.nodes.extract import extract
 from stanchion.nodes.intake import intake
 from stanchion.nodes.outcome import outcome
-from stanchion.nodes.review import review
+from stanchion.nodes.review import answered, review
 from stanchion.nodes.state import WorkflowState, decision
 from stanchion.nodes.structured import repair, structured
 
 __all__ = [
     "Choice",
     "WorkflowState",
+    "answered",
     "decide",
     "decision",
     "extract",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections import Counter
@@ -17,11 +18,13 @@ from stanchion.errors import UsageError
 from stanchion.guards import bare_model, check
 from stanchion.guards.limits.deadline import when_late
 from stanchion.nodes.state import Node, WorkflowState
-from stanchion.verdict import Candidate, Rung, Source, Verdict
+from stanchion.verdict import Candidate, Check, Rung, Source, Verdict
 
 UNSTATED_CONFIDENCE = 0.9  # of a model's field that passed its guards: what models say of themselves is not used
 _AMOUNT = re.compile(r"-?(0|[1-9]\d{0,15})(\.\d{1,10})?")
 FAILED_CONFIDENCE = 0.3  # of a field that a guard said no to
+SAMPLED = "stanchion/sampled"
+"""The check in a verdict which says that the case was drawn: it would have been accepted."""
 
 
 class Choice(BaseModel):
@@ -46,22 +49,32 @@ Weigh = Callable[[Source, Sequence[Candidate]], Mapping[str, Choice]]
 """Chooses a value for every field from what the rungs say."""
 
 
-def decide(output: Any, *, critical: Sequence[str], accept_at: float, weigh: Weigh | None = None) -> Node:
+def decide(
+    output: Any,
+    *,
+    critical: Sequence[str],
+    accept_at: float,
+    weigh: Weigh | None = None,
+    sample_one_in: int | None = None,
+) -> Node:
     """Make a node that chooses among the rungs; decides `accept` or `review`.
 
     The confidence of the whole is the product over the critical fields: an accepted value should be right in all.
+    A sample of what would be accepted shows how often that is so; the draw follows from the run's id alone, so a run
+    that goes on after a crash is drawn again as before.
 
     Args:
         output: the pydantic type, guards and all, that an accepted value must fit.
         critical: the fields that must be right.
         accept_at: the confidence, 0 to 1, from which nobody needs to look.
         weigh: chooses field by field; `weigh_rungs` by default.
+        sample_one_in: of so many cases that nobody would need to look at, one goes to a person anyway. None: none does.
 
     Returns:
         a node that writes `output`, `rung` and `verdict`.
 
     Raises:
-        UsageError: no field is critical, the output type has no such field, or the confidence is none.
+        UsageError: no field is critical, the output type has no such field, or a number is none that can be used.
     """
     fields = bare_model(output).model_fields
     if isinstance(critical, str) or not critical or not set(critical) <= set(fields):
@@ -69,6 +82,8 @@ def decide(output: Any, *, critical: Sequence[str], accept_at: float, weigh: Wei
         raise UsageError(f"critical takes a list of at least one of the output's fields ({known}); not {critical!r}.")
     if not 0 < accept_at <= 1:
         raise UsageError(f"accept_at is a probability above 0 and up to 1; not {accept_at!r}.")
+    if sample_one_in is not None and sample_one_in < 1:
+        raise UsageError(f"sample_one_in is a number of cases, 1 or more; not {sample_one_in!r}.")
 
     @when_late(lambda _state, reason: {"verdict": Verdict(decision="review", reason=reason)})
     def node(state: WorkflowState) -> dict[str, Any]:
@@ -83,10 +98,25 @@ def decide(output: Any, *, critical: Sequence[str], accept_at: float, weigh: Wei
             reason=_reason(chosen, critical, accept_at, checked.checks),
             checks=checked.checks,
         )
+        if verdict.decision == "accept" and sample_one_in and _is_drawn(state["source"], sample_one_in):
+            verdict = _for_a_check(verdict, sample_one_in)
         plain = checked.value.model_dump(mode="json") if checked.value is not None else value
         return {"output": plain, "rung": _main_rung(chosen, critical), "verdict": verdict}
 
     return node
+
+
+def _is_drawn(source: Source, one_in: int) -> bool:
+    """Draw by the run's id; outside our runner, where there is none, by the document."""
+    drawn_by = run_context().run_id or source.text
+    number = int.from_bytes(hashlib.sha256(f"{SAMPLED} {drawn_by}".encode()).digest()[:8])
+    return number % one_in == 0
+
+
+def _for_a_check(verdict: Verdict, one_in: int) -> Verdict:
+    reason = f"Nothing is wrong: one accepted case in {one_in:,} is drawn for a check, and this is one."
+    drawn = Check(guard=SAMPLED, status="warn", reason=reason)
+    return verdict.model_copy(update={"decision": "review", "reason": reason, "checks": [*verdict.checks, drawn]})
 
 
 def weigh_rungs(_source: Source, candidates: Sequence[Candidate]) -> dict[str, Choice]:
@@ -110,7 +140,7 @@ def _choose(name: str, candidates: Sequence[Candidate]) -> Choice:
     voices = [(item, item.output[name], _trust(item, name)) for item in candidates if item.output[name] is not None]
     if not voices:
         return Choice(confidence=0.0, reason="No rung has a value.")
-    keys = [_normal_form(value) for _, value, _ in voices]
+    keys = [normal_form(value) for _, value, _ in voices]
     weights = {
         key: prod(p if other == key else 1 - p for other, (_, _, p) in zip(keys, voices, strict=True)) for key in keys
     }
@@ -123,8 +153,12 @@ def _choose(name: str, candidates: Sequence[Candidate]) -> Choice:
     return Choice(value=value, confidence=confidence, rung=best.rung, reason=f"{said} of {len(voices)} rungs say so.")
 
 
-def _normal_form(value: Any) -> str:
-    """Return what two values are compared by: 5, 5.0 and "5.00" are the same amount, "7" and "007" are not."""
+def normal_form(value: Any) -> str:
+    """Return what two values are compared by: 5, 5.0 and "5.00" are the same amount, "7" and "007" are not.
+
+    Args:
+        value: in JSON form.
+    """
     if not isinstance(value, bool) and _AMOUNT.fullmatch(str(value)):
         return str(Decimal(str(value)).normalize())
     return json.dumps(value, sort_keys=True, default=str)

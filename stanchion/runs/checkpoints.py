@@ -13,10 +13,11 @@ import asyncio
 import json
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import closing
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
@@ -38,25 +39,29 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.utils import load_pending_writes, pending_writes_sql, search_where
 
 from stanchion.store.database import BUSY_SECONDS, Database, Work
+from stanchion.store.fences import Fence, hold
 from stanchion.workflow import Graph
 
 if TYPE_CHECKING:
     from sqlite_utils import Database as Tables
 
 
-async def open_checkpoints(database: Database, graph: Graph) -> CheckpointSaver:
+async def open_checkpoints(
+    database: Database, graph: Graph, *, fences: Mapping[str, Fence] = MappingProxyType({})
+) -> CheckpointSaver:
     """Open the checkpoints in the ledger's own file; its closing is theirs.
 
     Args:
         database: the ledger's database; LangGraph's tables stand beside ours.
         graph: whose state types may be read back.
+        fences: thread id to the right to write about its run, as it stands when something is written.
 
     Raises:
         sqlite3.Error: the tables cannot be made.
         OSError: another process is making them, and does not finish.
     """
     await asyncio.to_thread(_make_tables, database)
-    return CheckpointSaver(database, serializer(graph))
+    return CheckpointSaver(database, serializer(graph), fences)
 
 
 def _make_tables(database: Database) -> None:
@@ -89,11 +94,15 @@ class CheckpointSaver(BaseCheckpointSaver[str]):
     Args:
         database: with LangGraph's tables in it.
         serde: how states are written and read.
+        fences: thread id to the right to write about its run; a thread without one is written freely.
     """
 
-    def __init__(self, database: Database, serde: SerializerProtocol) -> None:
+    def __init__(
+        self, database: Database, serde: SerializerProtocol, fences: Mapping[str, Fence] = MappingProxyType({})
+    ) -> None:
         super().__init__(serde=serde)
         self._database = database
+        self._fences = fences
         self._unwritten: dict[str, Future[None]] = {}  # by thread, the latest: the writer keeps the order
         self._submitting = threading.Lock()
 
@@ -116,6 +125,7 @@ class CheckpointSaver(BaseCheckpointSaver[str]):
 
         Raises:
             StoreError: the database could not be written.
+            LeaseLost: another process has the run now.
         """
         await _on_disk(self._put(config, checkpoint, metadata))
         return _place(_thread(config), config["configurable"]["checkpoint_ns"], checkpoint["id"])
@@ -201,8 +211,9 @@ class CheckpointSaver(BaseCheckpointSaver[str]):
         return self._submit(_thread(config), partial(_insert, sql=_REPLACE if special else _KEEP, rows=rows))
 
     def _submit(self, thread_id: str, work: Work[None]) -> Future[None]:
+        fenced = partial(_fenced, fence=self._fences.get(thread_id), work=work)
         with self._submitting:
-            writing = self._unwritten[thread_id] = self._database.submit(work)
+            writing = self._unwritten[thread_id] = self._database.submit(fenced)
         writing.add_done_callback(partial(self._written, thread_id))
         return writing
 
@@ -296,6 +307,11 @@ async def _on_disk(writing: Future[None]) -> None:
 async def _settled(writing: Sequence[Future[None]]) -> None:
     """Wait until others' writes are over, well or not: what went wrong is told to who wrote."""
     await asyncio.shield(asyncio.gather(*map(asyncio.wrap_future, writing), return_exceptions=True))
+
+
+def _fenced(tables: Tables, fence: Fence | None, work: Work[None]) -> None:
+    hold(tables.conn, fence)
+    work(tables)
 
 
 def _insert(tables: Tables, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pydantic_core
 
 from stanchion.errors import ReviewNotFound, RunNotFound, UsageError
 from stanchion.runs.records import Call, Review, Run, Step, StepVerdict
 from stanchion.store import Database
-from stanchion.store.migrations import CONTENT
-from stanchion.store.owners import is_alive
+from stanchion.store.fences import Fence, hold
 from stanchion.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -33,13 +32,43 @@ _RUNS = """
 """
 
 
-_RELEASED = "owner = NULL, claimed_at = NULL, worked_ms = worked_ms + :worked_ms"
-"""What happens to a run that nobody works on any more: only time at work counts against its deadline."""
-
-_CAN_GO_ON = """
-    (status IN ('queued', 'running') OR status = 'waiting' AND EXISTS (
-        SELECT 1 FROM reviews WHERE run_id = runs.id AND status = 'answered' AND resumed_at IS NULL))
+_RELEASED = """
+    owner = NULL, claimed_at = NULL, lease_until = NULL, worked_ms = worked_ms + :worked_ms,
+    made_calls = (SELECT count(*) FROM calls WHERE run_id = :run),
+    cost = (SELECT CASE WHEN sum(cost_usd IS NULL) > 0 THEN NULL
+            ELSE cast(round(coalesce(sum(cost_usd), 0) * 1e9) AS INTEGER) END FROM calls WHERE run_id = :run),
+    path = coalesce((SELECT '/' || substr(group_concat(node, '/'), 1, 500) || '/' FROM (
+        SELECT node FROM steps WHERE run_id = :run GROUP BY node ORDER BY min(position))), '')
 """
+"""What happens to a run that nobody works on any more: only time at work counts against its deadline, and what lists
+show of it is brought up to date."""
+
+LEASE = timedelta(seconds=30)
+"""How long a run stays its owner's without a sign of life. The owner of a dead process loses it at once: see owners."""
+
+_UNRESUMED = "status IN ('answered', 'expired') AND resumed_at IS NULL"
+_NOT_PAUSED = "paused_at IS NULL AND runs.workflow NOT IN (SELECT workflow FROM paused_workflows)"
+_CAN_GO_ON = f"""
+    (status IN ('queued', 'running') OR status = 'waiting' AND (
+        EXISTS (SELECT 1 FROM reviews WHERE run_id = runs.id AND {_UNRESUMED})
+        OR NOT EXISTS (SELECT 1 FROM reviews WHERE run_id = runs.id AND status = 'asked'))) AND {_NOT_PAUSED}
+"""
+
+
+class Claimable(NamedTuple):
+    """A run that could be worked on.
+
+    Args:
+        reference: what loads its workflow.
+        owner: who has it, dead or alive; None: nobody.
+        lease_until: when it is nobody's, if that owner gives no sign of life.
+    """
+
+    id: str
+    reference: str
+    workflow: str
+    owner: str | None
+    lease_until: str | None
 
 
 def as_json(value: Any) -> str:
@@ -114,6 +143,43 @@ class Ledger:
             f"WHERE {_CAN_GO_ON} {condition} ORDER BY created_at, rowid",
             parameters,
         )
+
+    def claimable(
+        self, limit: int, *, workflows: Sequence[str] = (), leave_out: Collection[str] = ()
+    ) -> list[Claimable]:
+        """Return runs that nobody holds back and that need no person, the longest waiting first; some may be taken.
+
+        Args:
+            limit: how many at the most.
+            workflows: only of these; none: of all.
+            leave_out: references of workflows that are not wanted now.
+        """
+        wanted = f"{_NOT_PAUSED} AND reference NOT IN (SELECT value FROM json_each(:leave_out))"
+        if workflows:
+            wanted += " AND runs.workflow IN (SELECT value FROM json_each(:workflows))"
+        rows = self.database.read(
+            f"""SELECT id, reference, workflow, owner, lease_until FROM (
+                    SELECT id, reference, workflow, owner, lease_until, created_at FROM runs INDEXED BY runs_claimable
+                    WHERE status IN ('queued', 'running') AND {wanted}
+                    UNION
+                    SELECT runs.id, reference, runs.workflow, owner, lease_until, created_at
+                    FROM reviews INDEXED BY reviews_unresumed JOIN runs ON runs.id = run_id
+                    WHERE {_UNRESUMED.replace("status", "reviews.status")} AND runs.status = 'waiting' AND {wanted})
+                ORDER BY created_at LIMIT :limit""",
+            {"limit": limit, "leave_out": json.dumps(list(leave_out)), "workflows": json.dumps(list(workflows))},
+        )
+        return [Claimable(**row) for row in rows]
+
+    def at_work(self, owner: str) -> dict[str, int]:
+        """Return the runs that an owner may go on working on, with the token of its claim: none that is paused.
+
+        Args:
+            owner: who works on them.
+        """
+        rows = self.database.read(
+            "SELECT id, token FROM runs WHERE status = 'running' AND owner = ? AND paused_at IS NULL", [owner]
+        )
+        return {row["id"]: row["token"] for row in rows}
 
     def steps(self, run_id: str) -> list[Step]:
         """Return a run's steps in the order in which they began.
@@ -210,78 +276,12 @@ class Ledger:
     def _rows(self, sql: str, run_id: str) -> list[dict[str, Any]]:
         return self.database.read(sql, [run_id])
 
-    # --- Forgetting ---
-
-    def erase(self, run_id: str, *, at: datetime) -> Run:
-        """Erase what a run holds: documents, answers, states and checkpoints; that it happened stays on record.
-
-        Args:
-            run_id: its id or the beginning of it.
-            at: the present time.
-
-        Raises:
-            RunNotFound: there is no such run.
-            UsageError: the run is being worked on.
-            StoreError: another program is reading, so the write-ahead log could not be emptied yet.
-        """
-        full_id = self.full_id(run_id)
-        path = self.database.path
-        self.database.write_now(lambda tables: _erase(tables, path, full_id, at.isoformat()))
-        self.database.forget_log()
-        return self.run(full_id)
-
-    def prune(self, before: datetime) -> int:
-        """Delete runs that ended before a moment, with everything that belongs to them; return how many.
-
-        Args:
-            before: aware; runs that have not ended are never pruned.
-        """
-
-        def work(tables: Tables) -> int:
-            ended = "SELECT id FROM runs WHERE ended_at < :before"
-            arguments = {"before": before.isoformat()}
-            for table, column in [
-                *((name, "run_id") for name in (*CONTENT, "attempts") if name != "runs"),
-                *_checkpoint_tables(tables),
-            ]:
-                tables.conn.execute(f"DELETE FROM {table} WHERE {column} IN ({ended})", arguments)
-            tables.conn.execute("DELETE FROM spending WHERE day < date(:before)", arguments)
-            tables.conn.execute("DELETE FROM breaker_events WHERE at < :before", arguments)
-            return int(tables.conn.execute(f"DELETE FROM runs WHERE id IN ({ended})", arguments).rowcount)
-
-        pruned = self.database.write_now(work)
-        self.database.forget_log()
-        return pruned
-
 
 def _beginning(text: str) -> str:
     """Return the pattern of ids that begin like this; characters that ids never have must not widen it."""
     if not text or not all(character.isalnum() or character in "-_" for character in text):
         raise UsageError(f"An id, or the beginning of one, has letters and digits only; not {text!r}.")
     return f"{text}*"
-
-
-def _checkpoint_tables(tables: Tables) -> list[tuple[str, str]]:
-    names = set(tables.table_names())
-    return [(name, "thread_id") for name in ("checkpoints", "writes") if name in names]
-
-
-def _erase(tables: Tables, path: Path, run_id: str, at: str) -> None:
-    (row,) = tables.query("SELECT status, owner FROM runs WHERE id = ?", [run_id])
-    if row["status"] == "running" and row["owner"] and is_alive(path, row["owner"]):
-        raise UsageError(f"The run {run_id} is being worked on; erase it when it has ended, or resume it first.")
-    for table, columns in CONTENT.items():
-        key = "id" if table == "runs" else "run_id"
-        emptied = ", ".join(f"{column} = NULL" for column in columns)
-        tables.conn.execute(f"UPDATE {table} SET {emptied} WHERE {key} = ?", [run_id])
-    for table, key in _checkpoint_tables(tables):
-        tables.conn.execute(f"DELETE FROM {table} WHERE {key} = ?", [run_id])
-    tables.conn.execute("UPDATE reviews SET status = 'closed' WHERE run_id = ? AND status = 'asked'", [run_id])
-    tables.conn.execute(
-        """UPDATE runs SET erased_at = :at, ended_at = coalesce(ended_at, :at),
-           status = CASE status WHEN 'done' THEN 'done' ELSE 'cancelled' END WHERE id = :id""",
-        {"at": at, "id": run_id},
-    )
 
 
 # --- Writing: pieces of work for `Database.write`  ---
@@ -298,12 +298,12 @@ def queue_runs(tables: Tables, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def claim(
-    tables: Tables, run_id: str, workflow: str, owner: str, may_take_from: Callable[[str], bool], at: str
+    tables: Tables, run_id: str, workflow: str, owner: str, may_take_from: Callable[[str], bool], now: str, at: datetime
 ) -> dict[str, Any] | None:
-    """Take a run for an owner; return its row as it was before.
+    """Take a run for an owner; return its row as it was before, with the token of this claim.
 
-    Nothing is taken, and None returned, where the run is gone, has ended, waits for a person who has not answered, is
-    of another workflow, or belongs to somebody else.
+    Nothing is taken, and None returned, where the run is gone, has ended, is paused, waits for a person who has not
+    answered, is of another workflow, or belongs to somebody else whose lease holds.
 
     Args:
         tables: in the writer thread.
@@ -311,20 +311,54 @@ def claim(
         workflow: of which workflow it must be.
         owner: who takes it.
         may_take_from: says whether whoever has it is dead.
-        at: the present time.
+        now: the present time.
+        at: the same, by the clock that leases go by.
     """
     rows = list(tables.query(f"SELECT * FROM runs WHERE id = ? AND workflow = ? AND {_CAN_GO_ON}", [run_id, workflow]))
-    if not rows or (rows[0]["owner"] is not None and not may_take_from(rows[0]["owner"])):
+    if not rows or not _is_free(rows[0], may_take_from, at):
         return None
     row = dict(rows[0])
     if row["claimed_at"] is not None:  # its owner died at work, some time after what it wrote last
         row["worked_ms"] += _ms_between(tables, row["claimed_at"], _last_sign(tables, run_id))
+    row["token"] += 1
     tables.conn.execute(
         """UPDATE runs SET owner = ?, status = 'running', started_at = coalesce(started_at, ?), claimed_at = ?,
-           worked_ms = ? WHERE id = ?""",
-        [owner, at, at, row["worked_ms"], run_id],
+           worked_ms = ?, token = ?, lease_until = ? WHERE id = ?""",
+        [owner, now, now, row["worked_ms"], row["token"], (at + LEASE).isoformat(), run_id],
     )
     return row
+
+
+def _is_free(row: Mapping[str, Any], may_take_from: Callable[[str], bool], at: datetime) -> bool:
+    owner, lease = row["owner"], row["lease_until"]
+    return owner is None or (lease is not None and lease < at.isoformat()) or may_take_from(owner)
+
+
+def renew(tables: Tables, owner: str, at: datetime) -> None:
+    """Renew the leases of all runs that an owner works on.
+
+    Args:
+        tables: in the writer thread.
+        owner: who works on them.
+        at: the present time, by the clock that leases go by.
+    """
+    tables.conn.execute(
+        "UPDATE runs SET lease_until = ? WHERE status = 'running' AND owner = ?", [(at + LEASE).isoformat(), owner]
+    )
+
+
+def release(tables: Tables, fence: Fence, worked_ms: float) -> None:
+    """Give a run back that was not brought to its end; whoever comes next goes on from its last checkpoint.
+
+    Args:
+        tables: in the writer thread.
+        fence: the claim that ends; nothing happens where another came after it.
+        worked_ms: how long it was worked on since it was claimed.
+    """
+    tables.conn.execute(
+        f"UPDATE runs SET status = 'queued', {_RELEASED} WHERE id = :run AND token = :token AND status = 'running'",
+        {"run": fence.run_id, "token": fence.token, "worked_ms": worked_ms},
+    )
 
 
 def _last_sign(tables: Tables, run_id: str) -> str | None:
@@ -382,6 +416,22 @@ def step_ended(
         "UPDATE steps SET state_out = ?, error = ?, ended_at = ?, ms = ? WHERE run_id = ? AND task_id = ?",
         [_capped(state), error, at, round(ms, 3), run_id, task_id],
     )
+    tables.conn.execute(
+        """INSERT INTO step_times (hour, workflow, node, bucket, steps)
+           SELECT substr(:at, 1, 13), runs.workflow, node, :bucket, 1 FROM steps JOIN runs ON runs.id = run_id
+           WHERE run_id = :run AND task_id = :task
+           ON CONFLICT DO UPDATE SET steps = steps + 1""",
+        {"at": at, "bucket": time_bucket(ms), "run": run_id, "task": task_id},
+    )
+
+
+def time_bucket(ms: float) -> int:
+    """Return the bucket of the histogram `step_times` that a time falls into: n from 1.1^n ms up to 1.1^(n+1) ms.
+
+    Args:
+        ms: milliseconds; less than one counts as one.
+    """
+    return int(math.log(max(ms, 1.0)) / math.log(1.1))
 
 
 def step_late(tables: Tables, run_id: str, task_id: str, at: str) -> None:
@@ -413,96 +463,116 @@ def add_verdict(tables: Tables, run_id: str, task_id: str, node: str, verdict: V
     )
 
 
-def finish(tables: Tables, run_id: str, owner: str, outcome: Outcome, at: str, worked_ms: float) -> bool:
-    """Record how a run ended; False where it had ended already or is not this owner's.
+def finish(
+    tables: Tables, fence: Fence, outcome: Outcome, at: str, worked_ms: float, error_class: str | None = None
+) -> None:
+    """Record how a run ended.
 
     Args:
         tables: in the writer thread.
-        run_id: which run.
-        owner: who worked on it.
+        fence: the claim under which it was worked on.
         outcome: how it ended.
         at: the present time.
         worked_ms: how long it was worked on since it was claimed.
+        error_class: the name of the error that ended it, if one did.
+
+    Raises:
+        LeaseLost: another claim came after this one, or the run was cancelled.
     """
-    done = tables.conn.execute(
+    hold(tables.conn, fence)
+    tables.conn.execute(
         f"""UPDATE runs SET status = 'done', outcome = :kind, reason = :reason, rung = :rung, confidence = :confidence,
-            output = :output, ended_at = :at, {_RELEASED} WHERE id = :run AND owner = :owner AND outcome IS NULL""",
+            output = :output, ended_at = :at, error_class = :error_class, {_RELEASED} WHERE id = :run""",
         {
             **outcome.model_dump(),
             "output": _plain(outcome.output),
             "at": at,
-            "run": run_id,
-            "owner": owner,
+            "run": fence.run_id,
             "worked_ms": worked_ms,
+            "error_class": error_class,
         },
     )
-    tables.conn.execute("UPDATE reviews SET resumed_at = ? WHERE run_id = ? AND resumed_at IS NULL", [at, run_id])
-    return bool(done.rowcount)
+    tables.conn.execute("UPDATE reviews SET resumed_at = ? WHERE run_id = ? AND resumed_at IS NULL", [at, fence.run_id])
+    tables.conn.execute(
+        "UPDATE reviews SET status = 'closed', closed_why = ? WHERE run_id = ? AND status = 'asked'",
+        [_ENDED_OTHERWISE, fence.run_id],
+    )
+    count_ended(tables, fence.run_id, at)
+
+
+_ENDED_OTHERWISE = "its run ended some other way"
+
+
+def count_ended(tables: Tables, run_id: str, at: str) -> None:
+    """Count a run that ended just now, for pictures of outcomes over time.
+
+    Args:
+        tables: in the writer thread.
+        run_id: which; its row says how it ended.
+        at: the present time.
+    """
+    tables.conn.execute(
+        """INSERT INTO run_counts (hour, workflow, outcome, runs)
+           SELECT substr(:at, 1, 13), workflow, coalesce(outcome, status), 1 FROM runs WHERE id = :run
+           ON CONFLICT DO UPDATE SET runs = runs + 1""",
+        {"at": at, "run": run_id},
+    )
 
 
 def wait_for_person(
-    tables: Tables,
-    run_id: str,
-    owner: str,
-    reviews: Sequence[dict[str, Any]],
-    proposal: Outcome,
-    at: str,
-    worked_ms: float,
+    tables: Tables, fence: Fence, reviews: Sequence[dict[str, Any]], proposal: Outcome, at: str, worked_ms: float
 ) -> None:
     """Record that a run waits for people, and what they are asked; answers taken so far count as taken.
 
     Args:
         tables: in the writer thread.
-        run_id: which run.
-        owner: who worked on it.
-        reviews: columns `id`, `interrupt_id`, `node` and `question` of each.
+        fence: the claim under which it was worked on.
+        reviews: columns of each, those of `_ASKED`.
         proposal: what the run would end with if people agreed.
         at: the present time.
         worked_ms: how long it was worked on since it was claimed.
+
+    Raises:
+        LeaseLost: another claim came after this one, or the run was cancelled.
     """
+    hold(tables.conn, fence)
     for review in reviews:
-        tables.conn.execute(
-            """INSERT INTO reviews (id, run_id, interrupt_id, node, status, question, asked_at)
-               VALUES (:id, :run, :interrupt_id, :node, 'asked', :question, :at)
-               ON CONFLICT (run_id, interrupt_id) DO NOTHING""",
-            {**review, "run": run_id, "at": at},
-        )
+        tables.conn.execute(_ASK, {**review, "run": fence.run_id, "at": at})
     waiting = ", ".join("?" * len(reviews))
+    interrupts = [review["interrupt_id"] for review in reviews]
     tables.conn.execute(
-        f"""UPDATE reviews SET resumed_at = ? WHERE run_id = ? AND status = 'answered' AND resumed_at IS NULL
+        f"""UPDATE reviews SET resumed_at = ? WHERE run_id = ? AND {_UNRESUMED} AND interrupt_id NOT IN ({waiting})""",
+        [at, fence.run_id, *interrupts],
+    )
+    tables.conn.execute(
+        f"""UPDATE reviews SET status = 'closed', closed_why = '{_MOVED_ON}' WHERE run_id = ? AND status = 'asked'
             AND interrupt_id NOT IN ({waiting})""",
-        [at, run_id, *(review["interrupt_id"] for review in reviews)],
+        [fence.run_id, *interrupts],
     )
     tables.conn.execute(
         f"""UPDATE runs SET status = 'waiting', reason = :reason, rung = :rung, confidence = :confidence,
-            output = :output, {_RELEASED} WHERE id = :run AND owner = :owner""",
+            output = :output, {_RELEASED} WHERE id = :run""",
         {
             **proposal.model_dump(),
             "output": _plain(proposal.output),
-            "run": run_id,
-            "owner": owner,
+            "run": fence.run_id,
             "worked_ms": worked_ms,
         },
     )
 
 
-def answer_review(tables: Tables, review_id: str, *, action: str, answer: str, by: str, at: str) -> bool:
-    """Give a review its one answer; False where it has one already or is closed.
-
-    Args:
-        tables: in the writer thread.
-        review_id: which.
-        action: approve, edit or reject.
-        answer: the whole answer, as JSON.
-        by: who.
-        at: the present time.
-    """
-    given = tables.conn.execute(
-        """UPDATE reviews SET status = 'answered', action = ?, answer = ?, answered_by = ?, answered_at = ?
-           WHERE id = ? AND status = 'asked'""",
-        [action, answer, by, at, review_id],
-    )
-    return bool(given.rowcount)
+_MOVED_ON = "its run went on without it, and asks something else now"
+_ASKED = (
+    "id", "interrupt_id", "node", "question", "workflow", "checkpoint_id", "form", "role", "people", "stake",
+    "priority", "sampled", "due_at",
+)  # fmt: skip
+_ASK = f"""
+    INSERT INTO reviews (run_id, status, asked_at, {", ".join(_ASKED)})
+    VALUES (:run, 'asked', :at, {", ".join(f":{name}" for name in _ASKED)})
+    ON CONFLICT (run_id, interrupt_id) DO UPDATE SET checkpoint_id = excluded.checkpoint_id,
+        status = CASE status WHEN 'closed' THEN 'asked' ELSE status END,
+        closed_why = CASE status WHEN 'closed' THEN NULL ELSE closed_why END
+"""
 
 
 def _plain(output: dict[str, Any] | None) -> str | None:

@@ -19,6 +19,7 @@ from stanchion.errors import StoreError
 from stanchion.runs import ledger
 from stanchion.runs.ledger import as_json
 from stanchion.store import Database
+from stanchion.store.fences import Fence, hold
 from stanchion.verdict import Verdict
 from stanchion.workflow import Graph
 
@@ -36,14 +37,15 @@ class StepRecorder:
 
     Args:
         database: where the ledger stands.
-        run_id: which run.
+        fence: the claim under which the run is worked on.
         clock: for times.
         observe: is told `step started` and `step ended`.
     """
 
-    def __init__(self, database: Database, run_id: str, clock: Clock, observe: Observe) -> None:
+    def __init__(self, database: Database, fence: Fence, clock: Clock, observe: Observe) -> None:
         self._database = database
-        self._run_id = run_id
+        self._fence = fence
+        self._run_id = fence.run_id
         self._clock = clock
         self._observe = observe
         self._running: dict[str, float] = {}
@@ -103,6 +105,7 @@ class StepRecorder:
 
         Raises:
             StoreError: it could not be written.
+            LeaseLost: another process has the run now.
         """
         writing, self._writing = self._writing, []
         for future in writing:
@@ -158,7 +161,11 @@ class StepRecorder:
             ledger.add_verdict(tables, self._run_id, task_id, node, verdict)
 
     def _write(self, work: Callable[[Tables], None]) -> None:
-        self._writing.append(self._database.submit(work, patient=True))
+        def fenced(tables: Tables) -> None:
+            hold(tables.conn, self._fence)
+            work(tables)
+
+        self._writing.append(self._database.submit(fenced, patient=True))
 
 
 _ENDED = "SELECT task_id FROM steps WHERE run_id = ? AND ended_at IS NOT NULL"

@@ -45,6 +45,12 @@ class Run(_Row):
         erased_at: when its content was erased.
         calls: how many model calls it made.
         cost_usd: what they cost in US dollars; None where a price is not known.
+        worked_ms: how long it was worked on, in milliseconds; waiting for people is none of it.
+        path: the nodes it has been at, in order, each once.
+        error_class: what ended it, where that was an error.
+        paused_at: since when an operator holds it back; `paused_by` and `paused_why` say who and why.
+        origin: the run that it was forked from, or made from again.
+        origin_step: the task id of the step before which it was forked; None where it began with the input.
     """
 
     id: str
@@ -67,13 +73,27 @@ class Run(_Row):
     erased_at: datetime | None = None
     calls: int = 0
     cost_usd: Decimal | None = None
+    worked_ms: float = 0.0
+    path: tuple[str, ...] = ()
+    error_class: str | None = None
+    paused_at: datetime | None = None
+    paused_by: str | None = None
+    paused_why: str | None = None
+    origin: str | None = None
+    origin_step: str | None = None
 
     _read_json = field_validator("output", "prompts", mode="before")(_loads)
 
+    @field_validator("path", mode="before")
+    @classmethod
+    def _read_path(cls, value: Any) -> Any:
+        return tuple(filter(None, value.split("/"))) if isinstance(value, str) else value
+
     @property
     def standing(self) -> str:
-        """Where it stands, in one word: its outcome, `review` while it waits for a person, else its status."""
-        return self.outcome or ("review" if self.status == "waiting" else self.status)
+        """Where it stands, in one word: its outcome, `paused`, `review` while it waits for a person, else its status."""
+        held = "paused" if self.paused_at else "review" if self.status == "waiting" else self.status
+        return self.outcome or held
 
 
 class Step(_Row):
@@ -169,28 +189,52 @@ class StepVerdict(_Row):
 
 
 class Review(_Row):
-    """One human interrupt, from asked to answered or closed.
+    """One human interrupt, from asked to answered, expired or closed.
 
     Args:
-        status: `asked` until somebody answers; `closed` where its run ended some other way.
-        question: what the node asked: question, reason, proposal, alternatives, schema.
-        answered_by: who answered.
+        status: `asked` until somebody answers; `expired` where nobody did in time; `closed` where its run ended or moved
+            on some other way, with `closed_why`.
+        question: what the node asked; `Question.of` reads it. None once erased.
+        form: JSON schema of the answer, where the interrupt names one.
+        role: who may answer.
+        people: how many different people must give the same answer.
+        stake: what is lost if the proposal is wrong; `priority` is the expected loss.
+        sampled: the run would have been accepted; it was drawn for a check.
+        due_at: when it expires; None: never.
+        claimed_by: who is at work on it, until `claimed_until`.
+        answered_by: who answered; `answered_as` says how they were known: `login`, `system` or `claim`.
         resumed_at: when the run had taken the answer.
+        first_by: who gave the first of two answers so far, and `first_action` which; None where none was given.
     """
 
     id: str
     run_id: str
     interrupt_id: str
     node: str
-    status: Literal["asked", "answered", "closed"]
+    status: Literal["asked", "answered", "expired", "closed"]
     question: Any = None
+    form: Any = None
+    role: str = "reviewer"
+    people: int = 1
+    stake: float = 1.0
+    priority: float = 0.0
+    sampled: bool = False
+    due_at: datetime | None = None
+    claimed_by: str | None = None
+    claimed_until: datetime | None = None
     action: str | None = None
     answer: Any = None
     answered_by: str | None = None
+    answered_as: str | None = None
+    reason: str | None = None
+    closed_why: str | None = None
+    checkpoint_id: str | None = None
     asked_at: datetime
     answered_at: datetime | None = None
     resumed_at: datetime | None = None
     workflow: str = ""
     input_id: str = ""
+    first_by: str | None = None
+    first_action: str | None = None
 
-    _read_json = field_validator("question", "answer", mode="before")(_loads)
+    _read_json = field_validator("question", "answer", "form", mode="before")(_loads)

@@ -12,35 +12,33 @@ import re
 import sqlite3
 import warnings
 from collections.abc import Iterable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from langgraph.errors import GraphRecursionError
+from langgraph.errors import GraphDrained, GraphRecursionError
 from langgraph.graph import START
+from langgraph.runtime import RunControl
 from langgraph.types import Command, StateSnapshot
-from pydantic import TypeAdapter, ValidationError
 
 from stanchion.clock import Clock, Ids, SystemClock, new_id
 from stanchion.context import RunContext
 from stanchion.errors import (
-    InvalidAnswer,
+    LeaseLost,
     LoopLimit,
     ModelError,
     ModelNotLoadable,
     OutOfTime,
-    ReviewClosed,
     StanchionError,
     StepOutOfTime,
     StoreError,
     ThreadsBusy,
     UsageError,
 )
-from stanchion.guards import bare_model
 from stanchion.guards.limits.deadline import Deadline, in_words
 from stanchion.guards.limits.gate import Gate
 from stanchion.guards.limits.policy import Policy
@@ -51,16 +49,20 @@ from stanchion.models.flights import Flights
 from stanchion.models.pinned import PinnedPrompts, as_version
 from stanchion.models.providers import Model, load_model, loadable
 from stanchion.models.recorded import answers_on_record
+from stanchion.people import Person
 from stanchion.runs import ledger
+from stanchion.runs.asking import asked, proposal_of
 from stanchion.runs.bounds import Bounds, bounded
 from stanchion.runs.checkpoints import open_checkpoints
 from stanchion.runs.inputs import Input, checkpointable
 from stanchion.runs.ledger import Ledger, as_json
 from stanchion.runs.recorder import Observe, StepRecorder
-from stanchion.runs.records import Review, Run
+from stanchion.runs.records import Run
+from stanchion.runs.reviews import Reviews, refuse_indistinguishable
 from stanchion.settings import read_settings
 from stanchion.store import Database, Owner
 from stanchion.store.calls import Journal
+from stanchion.store.fences import Fence
 from stanchion.store.owners import is_alive
 from stanchion.store.prompts import check_label, pin
 from stanchion.verdict import Outcome
@@ -76,7 +78,17 @@ NO_OF_A_LIMIT = (ModelError, StepOutOfTime, OutOfTime, LoopLimit, ThreadsBusy)
 
 _NOTE = re.compile("During task with name '(.+?)' and id")
 
+LOOK_SECONDS = 1.0  # how often a run at work is looked after: was it paused, cancelled, taken over?
+_LEASES = SystemClock()  # leases are between processes, and processes share no clock but the machine's
+
 STRICT_RESUME = "__pregel_strict_resume"  # private in LangGraph 1.2: an answer never falls to the next question
+
+
+class _AtWork(NamedTuple):
+    """A run that is worked on: since when, on the clock's monotonic, and how to stop it before its next step."""
+
+    since: float
+    control: RunControl
 
 
 class Runner:
@@ -138,7 +150,9 @@ class Runner:
         self._clock = clock or SystemClock()
         self._ids = ids
         self._observe = observe
-        self._working: dict[str, float] = {}  # since when, on the clock's monotonic
+        self._draining = False
+        self._working: dict[str, _AtWork] = {}
+        self._fences: dict[str, Fence] = {}  # of the runs that are worked on, for their checkpoints
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -149,8 +163,9 @@ class Runner:
             UsageError: the model cannot be used, or no call to it could ever be paid under the policy.
         """
         model = load_model(self._model_of_new_runs)  # what cannot be used is refused before anything is accepted
-        for asked in (model, *self._fallbacks()):
-            refuse_unaffordable(self.policy, asked, self.workflow.prompts, self._in_force.origins)
+        for chat in (model, *self._fallbacks()):
+            refuse_unaffordable(self.policy, chat, self.workflow.prompts, self._in_force.origins)
+        refuse_indistinguishable(self.workflow)
         try:
             await self._open()
         except BaseException as error:
@@ -177,13 +192,16 @@ class Runner:
         self._stack.callback(self._database.close)
         self.ledger = Ledger(self._database)
         self._journal = Journal(self._database)
-        self._saver = await open_checkpoints(self._database, self.workflow.graph)
+        self._saver = await open_checkpoints(self._database, self.workflow.graph, fences=self._fences)
         self._graph = bounded(self.workflow.graph).copy(update={"checkpointer": self._saver})
         self._owner = Owner(self._database.path, self._ids())
         self._stack.callback(self._owner.release)
         self._gate = Gate(self._database, self._clock, owner=self._owner.name, is_alive=self._lives)
         self._flights = Flights()
         await self._gate.settle_dead()
+        self.reviews = Reviews(self._database, clock=self._clock, workflow=self.workflow)
+        watching = asyncio.create_task(self._watch())
+        self._stack.callback(watching.cancel)
 
     async def __aexit__(self, *_: object) -> None:
         """Write what is queued and close the database."""
@@ -239,7 +257,14 @@ class Runner:
         return await self.advance(unfinished)
 
     async def answer(
-        self, review_id: str, action: str, *, by: str, edits: dict[str, Any] | None = None, reason: str = ""
+        self,
+        review_id: str,
+        action: str,
+        *,
+        by: Person | str,
+        edits: dict[str, Any] | None = None,
+        output: Any = None,
+        reason: str = "",
     ) -> Run:
         """Give a review its one answer, and let its run go on.
 
@@ -248,59 +273,26 @@ class Runner:
             action: `approve`, `edit` or `reject`.
             by: who answers.
             edits: for `edit`, the fields to change and their values.
+            output: for `edit`, the whole value instead.
             reason: in the reviewer's words.
 
         Raises:
             ReviewNotFound: there is no such review.
             ReviewClosed: it was answered before, or its run ended; the message says by whom and when.
+            ReviewTaken: somebody else is at work on it.
+            NotAllowed: who answers may not.
             InvalidAnswer: the answer does not fit; the review stays open.
             UsageError: the review is of another workflow.
         """
         review = self.ledger.review(review_id)
         if review.workflow != self.workflow.name:
             raise UsageError(f"The review {review.id} is of the workflow {review.workflow}, not {self.workflow.name}.")
-        if review.status != "asked":
-            raise ReviewClosed(_closed(review))
-        answer = self._checked_answer(review, action, edits or {}, reason, by)
-        given = await self._database.write(
-            partial(
-                ledger.answer_review, review_id=review.id, action=action, answer=as_json(answer), by=by, at=self._now()
-            )
+        await asyncio.to_thread(
+            partial(self.reviews.answer, review.id, action, by=by, edits=edits, output=output, reason=reason)
         )
-        if not given:
-            raise ReviewClosed(_closed(self.ledger.review(review.id)))
         self._observe("answered", review.run_id)
         (run,) = await self.advance([review.run_id])
         return run
-
-    def _checked_answer(
-        self, review: Review, action: str, edits: dict[str, Any], reason: str, by: str
-    ) -> dict[str, Any]:
-        if action not in {"approve", "edit", "reject"}:
-            raise InvalidAnswer(f"A review takes approve, edit or reject; not {action!r}.")
-        if edits and action != "edit":
-            raise InvalidAnswer(f"Edits go with `edit`, not with `{action}`.")
-        if action == "edit" and not edits:
-            raise InvalidAnswer("An edit names at least one field and its new value.")
-        if action == "reject":
-            return {"action": action, "output": None, "reason": reason, "by": by}
-        fields = bare_model(self.workflow.output).model_fields if self.workflow.output is not None else edits
-        if unknown := [name for name in edits if name not in fields]:
-            raise InvalidAnswer(f"There is no field {', '.join(unknown)}; there are {', '.join(fields)}.")
-        proposal = review.question.get("proposal") if isinstance(review.question, dict) else None
-        value = self._checked_value({**(proposal or {}), **edits})
-        return {"action": action, "output": value if action == "edit" else None, "reason": reason, "by": by}
-
-    def _checked_value(self, value: dict[str, Any]) -> dict[str, Any]:
-        if self.workflow.output is None:
-            return value
-        adapter = TypeAdapter(self.workflow.output)
-        try:
-            plain = adapter.dump_python(adapter.validate_python(value), mode="json")
-        except ValidationError as error:
-            problems = [f"{'.'.join(map(str, item['loc'])) or 'the whole'}: {item['msg']}" for item in error.errors()]
-            raise InvalidAnswer(f"This does not fit: {'; '.join(problems)}. The review stays open.") from error
-        return dict(plain)
 
     # --- Advancing ---
 
@@ -318,15 +310,16 @@ class Runner:
 
         async def worker() -> None:
             for run_id in waiting:
-                if run_id in self._working:
-                    continue  # another call of this runner has it
-                self._working[run_id] = self._clock.monotonic()
+                if run_id in self._working or self._draining:
+                    continue  # another call of this runner has it, or nothing is begun any more
+                self._working[run_id] = _AtWork(self._clock.monotonic(), RunControl())
                 try:
                     await self._advance(run_id)
                 except StanchionError as error:
                     failures.append(error)
                 finally:
                     self._working.pop(run_id, None)
+                    self._fences.pop(run_id, None)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(min(self._concurrency, len(run_ids))):
@@ -335,6 +328,12 @@ class Runner:
             raise failures[0]
         return self.ledger.runs_of(run_ids)
 
+    def drain(self) -> None:
+        """Begin nothing any more, and let every run at work stop before its next step; whoever comes next goes on."""
+        self._draining = True
+        for work in self._working.values():
+            work.control.request_drain()
+
     async def _advance(self, run_id: str) -> None:
         claim = partial(
             ledger.claim,
@@ -342,24 +341,60 @@ class Runner:
             workflow=self.workflow.name,
             owner=self._owner.name,
             may_take_from=self._may_take_from,
-            at=self._now(),
+            now=self._now(),
+            at=_LEASES.now(),
         )
         row = await self._database.write(claim)
         if row is None:
             return
+        fence = self._fences[run_id] = Fence(run_id, row["token"])
         self._observe("claimed", run_id)
-        recorder = StepRecorder(self._database, run_id, self._clock, self._observe)
+        recorder = StepRecorder(self._database, fence, self._clock, self._observe)
         try:
-            await self._settle(run_id, await self._run_graph(row, recorder))
+            await self._settle(fence, await self._run_graph(row, recorder))
+            await recorder.written()
         except (StoreError, ModelNotLoadable):
-            raise  # nothing is wrong with the run: it goes on once the database or the model can be used
+            await self._give_back(fence)  # nothing is wrong with it: it goes on once database or model can be used
+            raise
+        except GraphDrained:
+            await recorder.written()
+            await self._give_back(fence)
         except Exception as error:
+            if any(isinstance(cause, LeaseLost) for cause in _single(error)):
+                self._observe("lost", run_id)
+                return
             if isinstance(error, sqlite3.Error) and _node_that_raised(error) is None:
                 raise StoreError(f"The database {self._path} failed: {error}.") from error
-            await self._finish(run_id, self._end_by(error, recorder))
-        await recorder.written()
+            await self._end_by(error, fence, recorder)
+            await recorder.written()
 
-    def _end_by(self, error: Exception, recorder: StepRecorder) -> Outcome:
+    async def _give_back(self, fence: Fence) -> None:
+        with suppress(StoreError):  # its lease ends by itself
+            worked_ms = self._worked_ms(fence.run_id)
+            await self._database.write(partial(ledger.release, fence=fence, worked_ms=worked_ms))
+
+    async def _watch(self) -> None:
+        """Renew the leases of the runs at work, and stop those that were paused, cancelled or taken over."""
+        renewed = _LEASES.monotonic()
+        while True:
+            await _LEASES.sleep(LOOK_SECONDS)
+            if not self._fences:
+                continue
+            with suppress(StoreError):  # it is looked again in a moment
+                if _LEASES.monotonic() - renewed > ledger.LEASE.total_seconds() / 3:
+                    renewed = _LEASES.monotonic()
+                    await self._database.write(partial(ledger.renew, owner=self._owner.name, at=_LEASES.now()))
+                kept = self.ledger.at_work(self._owner.name)
+                for run_id, fence in list(self._fences.items()):
+                    if kept.get(run_id) != fence.token and run_id in self._working:
+                        self._working[run_id].control.request_drain()
+
+    async def _end_by(self, error: Exception, fence: Fence, recorder: StepRecorder) -> None:
+        outcome = self._outcome_of(error, recorder)
+        with suppress(LeaseLost):
+            await self._finish(fence, outcome, type(_single(error)[0]).__name__)
+
+    def _outcome_of(self, error: Exception, recorder: StepRecorder) -> Outcome:
         """Return how a run ends that an exception came out of: a limit's no that nobody took, or a defect."""
         if isinstance(error, GraphRecursionError):
             reason = f"Stopped after {self.policy.loops.steps} steps (loops.steps in the policy): a loop?"
@@ -390,7 +425,12 @@ class Runner:
         try:
             with Bounds(self.policy, deadline=context.deadline, clock=self._clock, late=recorder.note_late):
                 async for event in self._graph.astream(
-                    given, config, context=context, stream_mode="tasks", durability="sync"
+                    given,
+                    config,
+                    context=context,
+                    stream_mode="tasks",
+                    durability="sync",
+                    control=self._working[run_id].control,
                 ):
                     recorder.record(event)
         except Exception as error:
@@ -409,58 +449,61 @@ class Runner:
         if row["started_at"] is None or await self._saver.aget_tuple(config) is None:
             return {"document": checkpointable(json.loads(row["input"]))}
         await recorder.catch_up(self._graph, config)
-        answers = self.ledger.reviews(run_id=row["id"], status="answered")
-        unused = {review.interrupt_id: review.answer for review in answers if review.resumed_at is None}
+        answers = self.ledger.reviews(run_id=row["id"], status=None)
+        unused = {
+            review.interrupt_id: review.answer
+            for review in answers
+            if review.status in ("answered", "expired") and review.resumed_at is None
+        }
         if not unused:
             return None
         pending = {item.id for item in (await self._graph.aget_state(config)).interrupts}
         due = {interrupt_id: answer for interrupt_id, answer in unused.items() if interrupt_id in pending}
         return Command(resume=due) if due else None
 
-    async def _settle(self, run_id: str, snapshot: StateSnapshot) -> None:
+    async def _settle(self, fence: Fence, snapshot: StateSnapshot) -> None:
         if snapshot.interrupts:
-            await self._wait(run_id, snapshot)
+            await self._wait(fence, snapshot)
         elif snapshot.next:
             reason = f"The graph stopped before {', '.join(snapshot.next)} without asking anybody."
-            await self._finish(run_id, Outcome(kind="failed", reason=reason))
+            await self._finish(fence, Outcome(kind="failed", reason=reason))
         else:
-            await self._finish(run_id, _outcome(snapshot.values))
+            await self._finish(fence, _outcome(snapshot.values))
 
-    async def _wait(self, run_id: str, snapshot: StateSnapshot) -> None:
+    async def _wait(self, fence: Fence, snapshot: StateSnapshot) -> None:
         reviews = [
-            {"id": self._ids(), "interrupt_id": item.id, "node": task.name, "question": as_json(item.value)}
+            asked(item, task.name, snapshot, workflow=self.workflow.name, review_id=self._ids(), now=self._clock.now())
             for task in snapshot.tasks
             for item in task.interrupts
         ]
         await self._database.write(
             partial(
                 ledger.wait_for_person,
-                run_id=run_id,
-                owner=self._owner.name,
+                fence=fence,
                 reviews=reviews,
-                proposal=_proposal(snapshot),
+                proposal=proposal_of(snapshot),
                 at=self._now(),
-                worked_ms=self._worked_ms(run_id),
+                worked_ms=self._worked_ms(fence.run_id),
             )
         )
-        self._observe("waiting", run_id)
+        self._observe("waiting", fence.run_id)
 
     def _worked_ms(self, run_id: str) -> float:
         """Return how long a run was worked on, by a clock that nobody sets."""
-        return (self._clock.monotonic() - self._working[run_id]) * 1000
+        return (self._clock.monotonic() - self._working[run_id].since) * 1000
 
-    async def _finish(self, run_id: str, outcome: Outcome) -> None:
+    async def _finish(self, fence: Fence, outcome: Outcome, error_class: str | None = None) -> None:
         await self._database.write(
             partial(
                 ledger.finish,
-                run_id=run_id,
-                owner=self._owner.name,
+                fence=fence,
                 outcome=outcome,
                 at=self._now(),
-                worked_ms=self._worked_ms(run_id),
+                worked_ms=self._worked_ms(fence.run_id),
+                error_class=error_class,
             )
         )
-        self._observe("ended", run_id)
+        self._observe("ended", fence.run_id)
 
     # --- What a run starts with  ---
 
@@ -500,6 +543,7 @@ class Runner:
             clock=self._clock,
             ids=self._ids,
             observe=lambda event: self._observe(event, run_id),
+            fence=self._fences[run_id],
         )
 
     def _context(self, row: dict[str, Any], door: Door) -> RunContext:
@@ -563,25 +607,3 @@ def _outcome(values: dict[str, Any]) -> Outcome:
     if isinstance(said, Outcome):
         return said
     return Outcome(kind="accepted", output=json.loads(as_json(values)))
-
-
-def _proposal(snapshot: StateSnapshot) -> Outcome:
-    """Return what a waiting run would end with if everybody agreed; only our review node says so much."""
-    question = snapshot.interrupts[0].value
-    said = question if isinstance(question, dict) else {}
-    return Outcome(
-        kind="reviewed",
-        reason=str(said.get("reason", "")),
-        output=said["proposal"] if isinstance(said.get("proposal"), dict) else None,
-        rung=snapshot.values.get("rung"),
-        confidence=said["confidence"] if isinstance(said.get("confidence"), float) else None,
-    )
-
-
-def _closed(review: Review) -> str:
-    if review.status == "answered":
-        return (
-            f"The review {review.id} was answered already: {review.action} by {review.answered_by} at "
-            f"{review.answered_at:%Y-%m-%d %H:%M:%S} UTC. Nothing was changed."
-        )
-    return f"The review {review.id} was closed without an answer, because its run ended some other way."

@@ -20,7 +20,8 @@ CONTENT: dict[str, tuple[str, ...]] = {
     "steps": ("state_in", "state_out", "error"),
     "calls": ("request", "answer", "error"),
     "verdicts": ("reason", "checks"),
-    "reviews": ("question", "answer"),
+    "reviews": ("question", "answer", "reason"),
+    "opinions": ("answer",),
 }
 """The columns that `erase` empties."""
 
@@ -72,6 +73,7 @@ def _migrations() -> Migrations:
     migrations()(m001_ledger)
     migrations()(m002_prompts)
     migrations()(m003_limits)
+    migrations()(m004_people)
     return migrations
 
 
@@ -273,3 +275,144 @@ def m003_limits(db: Tables) -> None:
         "model_version TEXT",  # what the provider says answered
     ):
         db.conn.execute(f"ALTER TABLE calls ADD COLUMN {column}")
+
+
+# What a text search finds a run by: the caller's id, the reason, and the values of the output; no more of them than can
+# be taken to words within a millisecond. What SQLite does not take for JSON (NaN, deep nesting) has none.
+_TEXT = (
+    "substr({0}.input_id || ' ' || coalesce({0}.reason, '') || ' ' || coalesce((SELECT group_concat(atom, ' ') "
+    "FROM json_tree(CASE WHEN json_valid({0}.output) THEN {0}.output END) WHERE atom IS NOT NULL), ''), 1, 20000)"
+)
+
+PEOPLE = (
+    # --- Runs: who has them, where they come from, and what lists of them show  ---
+    *(
+        f"ALTER TABLE runs ADD COLUMN {column}"
+        for column in (
+            "token INTEGER NOT NULL DEFAULT 0",  # the fence: counts claims; who holds an older one may write nothing
+            "lease_until TEXT",  # when an owner that does not renew it has lost the run
+            "paused_at TEXT",
+            "paused_by TEXT",
+            "paused_why TEXT",
+            "origin TEXT",  # the run that it was made from
+            "origin_step TEXT",  # the task id of the step before which it was forked; NULL: run again from its input
+            "path TEXT NOT NULL DEFAULT ''",  # the nodes it has been at, in order, each once: /intake/rules/
+            "error_class TEXT",  # what ended it, where it was an error: BudgetExceeded, KeyError
+            "made_calls INTEGER NOT NULL DEFAULT 0",
+            "cost INTEGER DEFAULT 0",  # billionths of a US dollar, as of when it last came to rest; NULL: unknown
+            "text_id INTEGER",  # its row in runs_text
+        )
+    ),
+    # everything that lists of runs filter and sort by, so that no list reads a row that it does not show
+    """CREATE INDEX runs_listed ON runs (
+        created_at, text_id, id, workflow, status, outcome, rung, version, model, tenant, error_class, path, worked_ms,
+        cost, confidence, paused_at)""",
+    "CREATE INDEX runs_of_origin ON runs (origin) WHERE origin IS NOT NULL",
+    """CREATE INDEX runs_claimable ON runs (created_at, id, reference, workflow, owner, lease_until, paused_at)
+        WHERE status IN ('queued', 'running')""",
+    # what can go on; ended runs are not in it, so that looking for work costs nothing however many there are
+    """CREATE INDEX runs_unfinished ON runs (reference, created_at, workflow, status, paused_at)
+        WHERE status IN ('queued', 'running', 'waiting')""",
+    "CREATE VIRTUAL TABLE runs_text USING fts5 (text, tokenize = 'unicode61 remove_diacritics 2')",
+    "UPDATE runs SET text_id = rowid",
+    f"INSERT INTO runs_text (rowid, text) SELECT rowid, {_TEXT.format('runs')} FROM runs",
+    """UPDATE runs SET
+        made_calls = (SELECT count(*) FROM calls WHERE run_id = runs.id),
+        cost = (SELECT CASE WHEN sum(cost_usd IS NULL) > 0 THEN NULL
+                ELSE cast(round(coalesce(sum(cost_usd), 0) * 1e9) AS INTEGER) END FROM calls WHERE run_id = runs.id),
+        path = coalesce((SELECT '/' || group_concat(node, '/') || '/' FROM (
+            SELECT node FROM steps WHERE run_id = runs.id GROUP BY node ORDER BY min(position))), '')""",
+    """CREATE TRIGGER runs_text_added AFTER INSERT ON runs BEGIN
+        INSERT INTO runs_text (text) VALUES (new.input_id);
+        UPDATE runs SET text_id = last_insert_rowid() WHERE id = new.id;
+    END""",
+    f"""CREATE TRIGGER runs_text_changed AFTER UPDATE OF reason, output ON runs WHEN new.text_id IS NOT NULL BEGIN
+        UPDATE runs_text SET text = {_TEXT.format("new")} WHERE rowid = new.text_id;
+    END""",
+    """CREATE TRIGGER runs_text_removed AFTER DELETE ON runs WHEN old.text_id IS NOT NULL BEGIN
+        DELETE FROM runs_text WHERE rowid = old.text_id;
+    END""",
+    # --- Reviews: what the queue sorts by, whose they are, and the rules they stand under  ---
+    *(
+        f"ALTER TABLE reviews ADD COLUMN {column}"
+        for column in (
+            "workflow TEXT NOT NULL DEFAULT ''",
+            "checkpoint_id TEXT",  # at which its run's thread stood when it was asked
+            "form TEXT",  # JSON schema of the answer, where the interrupt names one
+            "role TEXT NOT NULL DEFAULT 'reviewer'",
+            "people INTEGER NOT NULL DEFAULT 1",
+            "stake REAL NOT NULL DEFAULT 1",
+            "priority REAL NOT NULL DEFAULT 0",  # the expected loss
+            "sampled INTEGER NOT NULL DEFAULT 0",
+            "due_at TEXT",
+            "claimed_by TEXT",
+            "claimed_until TEXT",
+            "reason TEXT",  # in the words of who answered
+            "answered_as TEXT",  # how they were known: login, system, claim
+            "closed_why TEXT",
+        )
+    ),
+    "UPDATE reviews SET workflow = (SELECT workflow FROM runs WHERE id = reviews.run_id)",
+    # with what tells how many wait, for how long and until when
+    "CREATE INDEX reviews_queued ON reviews (status, priority DESC, asked_at, workflow, due_at)",
+    "CREATE INDEX reviews_unresumed ON reviews (run_id) WHERE status IN ('answered', 'expired') AND resumed_at IS NULL",
+    "CREATE INDEX reviews_due ON reviews (due_at) WHERE status = 'asked' AND due_at IS NOT NULL",
+    # the first of two people's answers, until a second person gives the same one
+    """CREATE TABLE opinions (
+        review_id TEXT NOT NULL, run_id TEXT NOT NULL, by TEXT NOT NULL, known_by TEXT NOT NULL, action TEXT NOT NULL,
+        answer TEXT, at TEXT NOT NULL, PRIMARY KEY (review_id, by))""",
+    # --- What operators did, and who works  ---
+    """CREATE TABLE paused_workflows (
+        workflow TEXT PRIMARY KEY, at TEXT NOT NULL, by TEXT NOT NULL, reason TEXT NOT NULL)""",
+    """CREATE TABLE workers (
+        name TEXT PRIMARY KEY, pid INTEGER NOT NULL, host TEXT NOT NULL, workflows TEXT NOT NULL, -- JSON; []: all
+        started_at TEXT NOT NULL, seen_at TEXT NOT NULL, stopping_at TEXT)""",
+    """CREATE TABLE trail (
+        seq INTEGER PRIMARY KEY, at TEXT NOT NULL, by TEXT NOT NULL, known_by TEXT NOT NULL, what TEXT NOT NULL,
+        workflow TEXT NOT NULL, run_id TEXT NOT NULL, subject TEXT NOT NULL, facts TEXT NOT NULL,
+        content TEXT, salt BLOB, commitment BLOB NOT NULL, hash BLOB NOT NULL)""",
+    "CREATE INDEX trail_of_run ON trail (run_id) WHERE run_id != ''",
+    # --- Roll-ups, so that no page counts runs or steps one by one  ---
+    """CREATE TABLE run_counts (
+        hour TEXT NOT NULL, workflow TEXT NOT NULL, outcome TEXT NOT NULL, runs INTEGER NOT NULL,
+        PRIMARY KEY (hour, workflow, outcome)) WITHOUT ROWID""",
+    # a histogram of how long steps took: bucket n holds those from 1.1^n ms to under 1.1^(n+1) ms
+    """CREATE TABLE step_times (
+        hour TEXT NOT NULL, workflow TEXT NOT NULL, node TEXT NOT NULL, bucket INTEGER NOT NULL, steps INTEGER NOT NULL,
+        PRIMARY KEY (hour, workflow, node, bucket)) WITHOUT ROWID""",
+    # the same by day, or weeks of it would take a quarter of a million rows
+    """CREATE TABLE step_times_by_day (
+        day TEXT NOT NULL, workflow TEXT NOT NULL, node TEXT NOT NULL, bucket INTEGER NOT NULL, steps INTEGER NOT NULL,
+        PRIMARY KEY (day, workflow, node, bucket)) WITHOUT ROWID""",
+    """CREATE TRIGGER step_times_added AFTER INSERT ON step_times BEGIN
+        INSERT INTO step_times_by_day VALUES (substr(new.hour, 1, 10), new.workflow, new.node, new.bucket, new.steps)
+        ON CONFLICT DO UPDATE SET steps = steps + new.steps;
+    END""",
+    """CREATE TRIGGER step_times_changed AFTER UPDATE OF steps ON step_times BEGIN
+        UPDATE step_times_by_day SET steps = steps + new.steps - old.steps
+        WHERE day = substr(new.hour, 1, 10) AND workflow = new.workflow AND node = new.node AND bucket = new.bucket;
+    END""",
+    # every value that a filter of runs can be set to: few, where runs and steps are many
+    """CREATE TABLE choices (
+        field TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (field, value)) WITHOUT ROWID""",
+    "INSERT INTO choices SELECT DISTINCT 'workflow', workflow FROM runs",
+    "INSERT INTO choices SELECT DISTINCT 'version', version FROM runs",
+    "INSERT INTO choices SELECT DISTINCT 'model', model FROM runs",
+    "INSERT INTO choices SELECT DISTINCT 'step', node FROM steps",
+    """CREATE TRIGGER choices_of_runs AFTER INSERT ON runs BEGIN
+        INSERT INTO choices VALUES ('workflow', new.workflow), ('version', new.version), ('model', new.model)
+        ON CONFLICT DO NOTHING;
+    END""",
+    """CREATE TRIGGER choices_of_steps AFTER INSERT ON steps BEGIN
+        INSERT INTO choices VALUES ('step', new.node) ON CONFLICT DO NOTHING;
+    END""",
+    """CREATE TRIGGER choices_of_errors AFTER UPDATE OF error_class ON runs WHEN new.error_class IS NOT NULL BEGIN
+        INSERT INTO choices VALUES ('error', new.error_class) ON CONFLICT DO NOTHING;
+    END""",
+)
+
+
+def m004_people(db: Tables) -> None:
+    """Create what people and consoles need: leases, rules of reviews, the trail, text search, roll-ups."""
+    for statement in PEOPLE:
+        db.conn.execute(statement)

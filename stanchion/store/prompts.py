@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from stanchion.clock import Clock, SystemClock
 from stanchion.errors import StoreError, UsageError
+from stanchion.people import Person, as_person
 from stanchion.store.database import Database
+from stanchion.store.trail import Add, Trail
 
 if TYPE_CHECKING:
     from sqlite_utils import Database as Tables
@@ -79,10 +81,13 @@ class PromptLabels:
 
     Args:
         database: an open database.
+        clock: for the times of what is added and moved.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, clock: Clock | None = None) -> None:
         self.database = database
+        self._clock = clock or SystemClock()
+        self._trail = Trail(database, self._clock)
 
     def versions(self, prompt: str) -> list[PromptVersion]:
         """Return the versions of a prompt that are kept, the oldest first.
@@ -128,17 +133,17 @@ class PromptLabels:
         )
         return {row["hash"]: row["number"] for row in rows}
 
-    def add(self, version: PromptVersion, *, own: PromptVersion, at: datetime) -> None:
+    def add(self, version: PromptVersion, *, own: PromptVersion) -> None:
         """Keep a version that no run has started with yet; one that is kept already stays as it is.
 
         Args:
             version: with the name of who adds it.
             own: the version in the workflow's file.
-            at: the present time.
 
         Raises:
             UsageError: another text has this version already, or this text has another version.
         """
+        at = self._clock.now().isoformat()
 
         def work(tables: Tables) -> None:
             for other in (own, *_versions(tables, version.id)):
@@ -149,14 +154,14 @@ class PromptLabels:
                     )
                 if other.hash == version.hash and other.version != version.version:
                     raise UsageError(f"This text of {version.id} is there already, as version {other}.")
-            keep(tables, [version], at.isoformat())
+            keep(tables, [version], at)
 
         self.database.write_now(work)
 
-    def move(
-        self, prompt: str, label: str, version: PromptVersion | None, *, by: str, reason: str, at: datetime
-    ) -> Move:
+    def move(self, prompt: str, label: str, version: PromptVersion | None, *, by: Person | str, reason: str) -> Move:
         """Let a label point at a version, and keep that; return the move, or the last one where it points there.
+
+        The move stands in the trail as well.
 
         Args:
             prompt: the prompt's id.
@@ -164,50 +169,58 @@ class PromptLabels:
             version: what new runs with this label start with; None: whichever the workflow's file has.
             by: who moves it.
             reason: why.
-            at: the present time.
 
         Raises:
+            NotAllowed: it takes an operator.
             UsageError: there is no such label, or the version is of another prompt.
         """
         check_label(label)
+        person = _operator(by)
         if version is not None and version.id != prompt:
             raise UsageError(f"A label of {prompt} cannot point at a version of {version.id}.")
-        target = version.hash if version else None
+        target, at = version.hash if version else None, self._clock.now().isoformat()
 
-        def work(tables: Tables) -> Move:
+        def work(tables: Tables, add: Add) -> Move:
             latest = _latest(tables, prompt, label)
             if latest is not None and latest.hash == target:
                 return latest
-            keep(tables, [version] if version else [], at.isoformat())
+            keep(tables, [version] if version else [], at)
             back_to = latest.seq if latest else None
-            return _add_move(tables, prompt, label, target, back_to, at.isoformat(), by, reason)
+            move = _add_move(tables, prompt, label, target, back_to, at, person.name, reason)
+            _tell(add, person, "prompt label moved", move, latest)
+            return move
 
-        return self.database.write_now(work)
+        return self._trail.decide(work)
 
-    def roll_back(self, prompt: str, label: str, *, by: str, reason: str, at: datetime) -> Move:
+    def roll_back(self, prompt: str, label: str, *, by: Person | str, reason: str) -> Move:
         """Let a label point at what it pointed at before; doing it twice goes back two moves. Return the new move.
+
+        It stands in the trail as well.
 
         Args:
             prompt: the prompt's id.
             label: one of `LABELS`.
             by: who does it.
             reason: why.
-            at: the present time.
 
         Raises:
+            NotAllowed: it takes an operator.
             UsageError: there is no such label, or nothing before it.
         """
         check_label(label)
+        person, at = _operator(by), self._clock.now().isoformat()
 
-        def work(tables: Tables) -> Move:
+        def work(tables: Tables, add: Add) -> Move:
             latest = _latest(tables, prompt, label)
             if latest is None or (latest.hash is None and latest.back_to is None):
                 raise UsageError(f"The label {label} of {prompt} has nothing to go back to: it follows the file.")
             before = _move(tables, latest.back_to)
             target, back_to = (before.hash, before.back_to) if before else (None, None)
-            return _add_move(tables, prompt, label, target, back_to, at.isoformat(), by, reason)
+            move = _add_move(tables, prompt, label, target, back_to, at, person.name, reason)
+            _tell(add, person, "prompt label rolled back", move, latest)
+            return move
 
-        return self.database.write_now(work)
+        return self._trail.decide(work)
 
 
 def check_label(label: str) -> None:
@@ -319,6 +332,18 @@ def _add_move(
         [prompt, label, target, back_to, at, by, reason],
     )
     return Move(int(cursor.lastrowid or 0), prompt, label, target, back_to, at, by, reason)
+
+
+def _tell(add: Add, person: Person, what: str, move: Move, before: Move | None) -> None:
+    """Say in the trail that a label was moved; the hash of a label that follows the file is None."""
+    facts = {"label": move.label, "hash": move.hash, "hash_before": before.hash if before else None}
+    add(person, what, subject=move.prompt, facts=facts, content={"reason": move.reason} if move.reason else None)
+
+
+def _operator(by: Person | str) -> Person:
+    person = as_person(by)
+    person.must("operator", "move labels of prompts")
+    return person
 
 
 def _version(row: dict[str, Any]) -> PromptVersion:

@@ -1,1 +1,1 @@
-"""The Streamlit console; it comes with the reviews."""
+"""The console: pages in a browser for people who operate and review; `stanchion console` starts it."""

@@ -58,7 +58,7 @@ def test_the_next_commands_can_be_pasted(demo: Demo, stanchion: Stanchion, monke
 
     assert (shown.code, listed.code) == (0, 0)
     assert "intake → rules" in shown.out
-    assert "Is this what the receipt says?" in listed.out
+    assert "at stake" in listed.out
 
 
 def test_cost_and_database_are_named(demo: Demo) -> None:

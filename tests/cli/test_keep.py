@@ -12,8 +12,9 @@ def test_erasing_keeps_that_it_happened(stanchion: Stanchion, waiting: dict[str,
     """The content is gone, the run is still listed, and its question can no longer be answered."""
     ended = stanchion("erase", waiting["run"][:8], "--json")
 
-    assert (ended.code, ended.json["id"], ended.json["output"]) == (0, waiting["run"], None)
-    assert ended.json["erased_at"] is not None
+    (erased,) = ended.json
+    assert (ended.code, erased["id"], erased["output"]) == (0, waiting["run"], None)
+    assert erased["erased_at"] is not None
     assert "Eve" not in stanchion("show", waiting["run"]).out
     assert stanchion("review", waiting["review"], "--approve").code == 2
 

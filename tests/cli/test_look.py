@@ -36,6 +36,17 @@ def test_runs_are_listed_newest_first(stanchion: Stanchion, three: list[dict[str
         (["--limit", "1"], ["letter-3"]),
         (["--workflow", "letters"], ["letter-3", "letter-2", "letter-1"]),
         (["--workflow", "nobody"], []),
+        (["--outcome", "review"], ["letter-2"]),
+        (["--outcome", "accepted", "--status", "waiting"], []),
+        (["--find", "letter 3"], ["letter-3"]),
+        (["--find", "EVE"], ["letter-2"]),
+        (["--step", "review", "--rung", "rules"], ["letter-2"]),
+        (["--version", "1", "--model", "none", "--sort", "oldest"], ["letter-1", "letter-2", "letter-3"]),
+        (["--since", "2020-01-01", "--until", "2021-01-01"], []),
+        (["--min-cost", "0.01"], []),
+        (["--max-seconds", "3600", "--max-cost", "0", "--limit", "1"], ["letter-3"]),
+        (["--error", "KeyError"], []),
+        (["--tenant", "acme"], []),
     ],
     ids=lambda value: "-".join(value).strip("-"),
 )
@@ -44,6 +55,25 @@ def test_runs_are_filtered(
 ) -> None:
     """Each filter leaves only what it names."""
     assert [run["input_id"] for run in stanchion("runs", *filters, "--json").json] == names
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["--since", "yesterday"], "since takes a date, with or without a time, such as 2026-11-23"),
+        (["--min-cost", "much"], "min_cost takes US dollars as a number"),
+        (["--sort", "best"], "sort takes one of newest, oldest, slowest, dearest, least_sure; not 'best'"),
+        (["--outcome", "waiting"], "--outcome takes one of accepted, "),
+    ],
+)
+def test_a_filter_that_makes_no_sense_is_exit_code_2(
+    stanchion: Stanchion, three: list[dict[str, Any]], typed: list[str], said: str
+) -> None:
+    """The message names the option and says what it takes."""
+    ended = stanchion("runs", *typed)
+
+    assert (ended.code, ended.out) == (2, "")
+    assert said in ended.err
 
 
 def test_no_runs_is_said(stanchion: Stanchion, three: list[dict[str, Any]]) -> None:

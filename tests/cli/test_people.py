@@ -1,24 +1,80 @@
-"""`stanchion reviews` and `review`: a person is asked, and answers once."""
+"""`stanchion reviews`, `review` and `corrections`: a person is asked, answers once, and what was corrected is data."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli.conftest import Stanchion
+from tests.cli.conftest import LETTERS, Stanchion, letter, lines
 
 Waiting = dict[str, Any]
 
 
-def test_open_reviews_are_listed_with_question_and_proposal(stanchion: Stanchion, waiting: Waiting) -> None:
-    """Who answers sees which document, what is asked, why, and what is proposed."""
+def test_open_reviews_are_listed_with_what_is_at_stake(stanchion: Stanchion, waiting: Waiting) -> None:
+    """Who answers sees which document, of which workflow, the expected loss, whose it is, and why it is asked."""
+    stanchion("review", waiting["review"], "--claim", "--by", "Ada")
     listed = stanchion("reviews")
 
-    for part in (waiting["review"][:8], "letter-1", "Is this the writer?", "Is it Eve??", "Eve?"):
+    for part in (waiting["review"][:8], "letter-1", "letters", "0.60", "Ada", "Is it Eve??"):
         assert part in listed.out
     (review,) = stanchion("reviews", "--json").json
     assert review["question"]["proposal"] == {"name": "Eve?", "pages": "2"}
+    assert stanchion("reviews", "--workflow", "other").out == "Nobody is waiting for an answer.\n"
+
+
+def test_what_is_not_shown_is_said(stanchion: Stanchion, tmp_path: Path) -> None:
+    """A list that is cut off says by how much."""
+    rows = [letter(number, "name: Eve?\npages: 2") for number in (1, 2, 3)]
+    stanchion("run", LETTERS, lines(tmp_path / "unsure.jsonl", *rows))
+
+    assert "2 more wait; --limit shows them." in stanchion("reviews", "--limit", 1).out
+
+
+def test_a_claim_keeps_others_out_until_it_is_given_back(stanchion: Stanchion, waiting: Waiting) -> None:
+    """They are told who has it; whoever owns the file may give it back for somebody else."""
+    claimed = stanchion("review", waiting["review"], "--claim", "--by", "Ada")
+    refused = stanchion("review", waiting["review"], "--approve", "--by", "Bob")
+    stanchion("review", waiting["review"], "--release", "--by", "Bob")
+
+    assert "open to a reviewer; Ada has it until" in claimed.out
+    assert (refused.code, "Ada is at work on the review" in refused.err) == (2, True)
+    assert stanchion("review", waiting["review"], "--approve", "--by", "Bob").code == 0
+
+
+def test_a_whole_value_is_given_as_json(stanchion: Stanchion, waiting: Waiting) -> None:
+    """What it leaves out is not taken from the proposal."""
+    stanchion("review", waiting["review"], "--value", '{"name": "Eva", "pages": 3}')
+    (run,) = stanchion("runs", "--json").json
+
+    assert run["output"] == {"name": "Eva", "pages": 3, "to": None}
+
+
+def test_corrections_are_a_dataset_that_eval_reads(stanchion: Stanchion, waiting: Waiting, tmp_path: Path) -> None:
+    """Export, then measure: the workflow still gets wrong what a person corrected."""
+    stanchion("review", waiting["review"], "--edit", "name=Eva", "--by", "Ada")
+    exported = stanchion("corrections", "-o", tmp_path / "corrections.jsonl")
+    (row,) = map(json.loads, (tmp_path / "corrections.jsonl").read_text().splitlines())
+    measured = stanchion("eval", LETTERS, tmp_path / "corrections.jsonl", "--json")
+
+    assert exported.out == f"1 example in {tmp_path / 'corrections.jsonl'}.\n"
+    assert (row["truth"], row["correction"], row["by"]) == (
+        {"name": "Eva", "pages": 2, "to": None},
+        {"name": "Eva"},
+        "Ada",
+    )
+    fields = measured.json["fields"]
+    assert (measured.code, fields["name"]["count"], fields["pages"]["count"]) == (0, 0, 1)
+
+
+def test_approvals_are_exported_where_they_are_asked_for(stanchion: Stanchion, waiting: Waiting) -> None:
+    """To standard output where no file is named; control characters are escaped."""
+    stanchion("review", waiting["review"], "--approve")
+
+    assert stanchion("corrections").out == ""
+    assert stanchion("corrections", "--approved", "--workflow", "letters").json["correction"] == {}
 
 
 def test_approval_ends_the_run(stanchion: Stanchion, waiting: Waiting) -> None:
@@ -77,7 +133,10 @@ def test_a_rejection_keeps_its_reason(stanchion: Stanchion, waiting: Waiting) ->
         (["--edit", "pages=many"], "This does not fit: pages: Input should be a valid integer"),
         (["--edit", "pages"], "--edit takes FIELD=VALUE; 'pages' has no field before an equals sign"),
         (["--edit", "=1"], "--edit takes FIELD=VALUE"),
-        (["--approve", "--reject"], "Give one of --approve"),
+        (["--approve", "--reject"], "Give one of --approve and --reject, not both"),
+        (["--reject"], "A rejection needs a reason"),
+        (["--value", "{"], "--value takes JSON"),
+        (["--value", '{"name": 5}'], "This does not fit: name: Input should be a valid string; pages: Field required"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -94,7 +153,7 @@ def test_an_answer_that_does_not_fit_leaves_the_review_open(
 
 def test_a_second_answer_is_told_who_was_first(stanchion: Stanchion, waiting: Waiting) -> None:
     """The first answer stands; the second giver learns whose it is."""
-    stanchion("review", waiting["review"], "--reject", "--by", "Ada")
+    stanchion("review", waiting["review"], "--reject", "--reason", "Not ours.", "--by", "Ada")
     ended = stanchion("review", waiting["review"], "--approve", "--by", "Bob")
 
     assert (ended.code, ended.out) == (2, "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +162,7 @@ def test_a_label_never_points_at_what_the_code_cannot_fill_in(stanchion: Stanchi
     """A version that is in the database, but wants a placeholder that this workflow does not know, is refused."""
     strange = Prompt(id=ID, version="strange", system="$page", user="$text")
     database = Database(".stanchion/stanchion.db")
-    PromptLabels(database).add(as_version(strange), own=as_version(OWN), at=datetime(2024, 1, 1, tzinfo=UTC))
+    PromptLabels(database).add(as_version(strange), own=as_version(OWN))
     database.close()
     ended = stanchion("prompts", "label", RECEIPTS, ID, "production", "strange")
 

@@ -13,8 +13,10 @@ from langgraph.graph import END, START, StateGraph
 from pydantic import BaseModel
 
 from stanchion import RunContext
+from stanchion.errors import UsageError
 from stanchion.guards import Plausible, guarded
 from stanchion.nodes import Choice, WorkflowState, decide, weigh_rungs
+from stanchion.nodes.decide import SAMPLED
 from stanchion.verdict import Candidate, Check, Found, Source
 
 SOURCE = Source(text="Total 5")
@@ -264,3 +266,56 @@ def test_the_main_rung_is_that_of_most_critical_fields() -> None:
     )
 
     assert state["rung"] == "rules"
+
+
+# --- Sampling ---
+
+
+def drawn(run_id: str, *candidates: Candidate, **options: Any) -> Any:
+    """The verdict on a run of this id."""
+    builder = StateGraph(WorkflowState, context_schema=RunContext)
+    builder.add_node("decide", decide(Note, **{"critical": ("total",), "accept_at": 0.5, **options}))
+    builder.add_edge(START, "decide")
+    builder.add_edge("decide", END)
+    state = {"source": SOURCE, "candidates": {item.rung: item for item in candidates or [rules(total=(5, 0.9))]}}
+    return builder.compile().invoke(state, context=RunContext(run_id=run_id))["verdict"]
+
+
+def test_one_accepted_case_in_so_many_goes_to_a_person() -> None:
+    """Drawn by the run's id: about the share that was asked for, and the same runs each time."""
+    first = [drawn(f"run-{number}", sample_one_in=5).decision for number in range(300)]
+    again = [drawn(f"run-{number}", sample_one_in=5).decision for number in range(300)]
+
+    assert 40 <= first.count("review") <= 80
+    assert first == again
+
+
+def test_a_drawn_case_says_that_nothing_is_wrong() -> None:
+    """Its confidence stays, and a check names the draw, so that queue and evaluation can tell it from a doubt."""
+    verdict = drawn("run", sample_one_in=1)
+
+    assert (verdict.decision, verdict.confidence) == ("review", 0.9)
+    assert verdict.reason == "Nothing is wrong: one accepted case in 1 is drawn for a check, and this is one."
+    assert [check.guard for check in verdict.checks if check.status == "warn"] == [SAMPLED]
+    assert verdict.failures == []
+
+
+def test_a_doubtful_case_is_not_drawn() -> None:
+    """It goes to a person for its own reason."""
+    verdict = drawn("run", rules(total=(5, 0.2)), sample_one_in=1)
+
+    assert verdict.reason.startswith("Unsure of total")
+    assert SAMPLED not in [check.guard for check in verdict.checks]
+
+
+def test_nothing_is_drawn_where_nobody_asked_for_it() -> None:
+    """Without our runner, the document is what is drawn by."""
+    assert drawn("run").decision == "accept"
+    assert drawn("", sample_one_in=1).decision == "review"
+
+
+@pytest.mark.parametrize("number", [0, -1])
+def test_a_sample_is_of_at_least_one_case(number: int) -> None:
+    """One in none is no share."""
+    with pytest.raises(UsageError, match="sample_one_in is a number of cases"):
+        decide(Note, critical=("total",), accept_at=0.5, sample_one_in=number)

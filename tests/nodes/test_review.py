@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,8 +12,12 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.types import Command
 from pydantic import BaseModel, ValidationError
 
-from stanchion.nodes import WorkflowState, outcome, review
-from stanchion.verdict import Candidate, Source, Verdict
+from stanchion.errors import UsageError
+from stanchion.nodes import WorkflowState, answered, outcome, review
+from stanchion.nodes.decide import SAMPLED
+from stanchion.nodes.review import MOST_EVIDENCE
+from stanchion.question import Question
+from stanchion.verdict import Candidate, Check, Evidence, Found, Outcome, Source, Verdict
 
 CONFIG: Any = {"configurable": {"thread_id": "1"}}
 
@@ -25,9 +30,14 @@ class Note(BaseModel):
 
 @pytest.fixture
 def graph() -> Any:
+    """A graph that asks by no rule but its question."""
+    return asking()
+
+
+def asking(**rules: Any) -> Any:
     """Somebody's own graph: a review and its outcome, with LangGraph's own saver."""
     builder = StateGraph(WorkflowState)
-    builder.add_node("review", review(Note, question="Right?"))
+    builder.add_node("review", review(Note, question="Right?", **rules))
     builder.add_node("outcome", outcome())
     builder.add_edge(START, "review")
     builder.add_edge("review", "outcome")
@@ -132,3 +142,99 @@ def test_an_answer_that_does_not_fit_leaves_the_question_open(graph: Any, answer
     assert pending.value == question
     state = graph.invoke(Command(resume={"action": "approve"}), CONFIG)
     assert state["outcome"].kind == "reviewed"
+
+
+def test_the_question_says_where_its_values_stand(graph: Any) -> None:
+    """By rules that found the same value, and by guards that looked; no place twice, and not without end."""
+    one, other, guarded = (Evidence(start=start, end=start + 1) for start in (1, 2, 3))
+    candidates = {
+        "rules": Candidate(rung="rules", output={}, found={"total": Found(value="5.0", confidence=1, evidence=one)}),
+        "model": Candidate(rung="model", output={}, found={"total": Found(value=6, confidence=1, evidence=other)}),
+    }
+    grounded = Check(guard="stanchion/grounded", path="total", status="pass", evidence=guarded)
+    unknown = grounded.model_copy(update={"path": "tax"})
+    many = [grounded.model_copy(update={"evidence": Evidence(start=n, end=n + 9)}) for n in range(100)]
+    verdict = Verdict(decision="review", checks=[grounded, grounded, unknown, *many])
+    evidence = asked(graph, output={"total": 5}, candidates=candidates, verdict=verdict)["evidence"]
+
+    assert evidence["total"][:2] == [{"start": 1, "end": 2}, {"start": 3, "end": 4}]
+    assert (list(evidence), len(evidence["total"])) == (["total"], MOST_EVIDENCE)
+
+
+@pytest.mark.parametrize(
+    ("stake", "value", "at_stake"),
+    [
+        ("total", {"total": -40}, 40.0),
+        ("total", {"total": "40.50"}, 40.5),
+        ("total", {"total": "much"}, 1.0),
+        ("total", {"total": None}, 1.0),
+        ("total", {"day": "today"}, 1.0),
+        ("total", {"total": "nan"}, 1.0),
+        (lambda value: value["total"] * 2, {"total": 40}, 80.0),
+        (lambda value: value["nothing"], {"total": 40}, 1.0),
+        (None, {"total": 40}, 1.0),
+    ],
+)
+def test_the_question_says_what_is_at_stake(stake: Any, value: dict[str, Any], at_stake: float) -> None:
+    """An amount of the proposal, or what a function makes of it; 1 where nobody can say."""
+    question = asked(asking(stake=stake), output=value)
+
+    assert question["stake"] == at_stake
+    assert Question.of(question).priority == pytest.approx(at_stake * 0.6)
+
+
+@pytest.mark.parametrize(("total", "people"), [(999, 1), (1000, 2), (-1000, 2), (None, 2)])
+def test_large_stakes_take_two_people(total: int | None, people: int) -> None:
+    """From the threshold on; also where the stake cannot be told."""
+    assert asked(asking(stake="total", two_people_from=1000), output={"total": total})["people"] == people
+
+
+def test_the_question_carries_its_rules() -> None:
+    """Role, expiry and the sampling stand in it, where the queue finds them; by default there are none."""
+    rules = asking(role="accountant", expires=timedelta(days=14))
+    drawn = Verdict(decision="review", checks=[Check(guard=SAMPLED, status="warn")])
+    by_default = asked(asking(), output={"total": 5})
+    question = asked(rules, output={"total": 5}, verdict=drawn)
+
+    assert (question["role"], question["expires_after"], question["sampled"]) == ("accountant", 14 * 86_400.0, True)
+    assert {name: by_default[name] for name in ("role", "people", "stake", "expires_after", "sampled")} == {
+        "role": "reviewer",
+        "people": 1,
+        "stake": 1.0,
+        "expires_after": None,
+        "sampled": False,
+    }
+
+
+def test_nobody_in_time_is_no_rejection(graph: Any) -> None:
+    """The run ends as expired, with the reason, and its edge leads to the safe default."""
+    asked(graph)
+    state = graph.invoke(Command(resume={"action": "expire", "reason": "Nobody answered."}), CONFIG)
+
+    assert (state["outcome"].kind, state["outcome"].reason, state["outcome"].output) == (
+        "expired",
+        "Nobody answered.",
+        None,
+    )
+    assert answered(state) == "expired"
+
+
+@pytest.mark.parametrize("state", [{}, {"outcome": Outcome(kind="rejected")}, {"outcome": Outcome(kind="reviewed")}])
+def test_whoever_answered_did_so(state: Any) -> None:
+    """A rejection is an answer."""
+    assert answered(state) == "answered"
+
+
+@pytest.mark.parametrize(
+    ("rules", "why"),
+    [
+        ({"stake": "sum"}, "stake names a field of the output"),
+        ({"two_people_from": 100}, "say with stake"),
+        ({"expires": timedelta(0)}, "expires is a time"),
+        ({"role": " "}, "role names who may answer"),
+    ],
+)
+def test_rules_that_cannot_be_kept_are_refused(rules: dict[str, Any], why: str) -> None:
+    """Where the graph is built, and not when the first document waits."""
+    with pytest.raises(UsageError, match=why):
+        review(Note, **rules)

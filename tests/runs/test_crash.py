@@ -19,7 +19,6 @@ import pytest
 from stanchion import Input, Runner
 from stanchion.graphs.demo import DATASET
 from stanchion.graphs.receipts import workflow
-from stanchion.runs import ledger
 from stanchion.testing import OpenAIServer
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
@@ -122,17 +121,7 @@ def test_a_run_killed_between_answer_and_resume_takes_the_answer_once(forge: Any
         async with Runner(workflow, db=db, model="none") as runner:
             await runner.start([Input(id="x", document={"text": "CORNER SHOP\nsomething 12.00\nsomething 13.50"})])
             (asked,) = runner.ledger.reviews()
-            given = {"action": "reject", "output": None, "reason": "No receipt.", "by": "Ada"}
-            await runner.ledger.database.write(
-                lambda tables: ledger.answer_review(
-                    tables,
-                    asked.id,
-                    action="reject",
-                    answer=json.dumps(given),
-                    by="Ada",
-                    at="2024-01-01T00:00:00+00:00",
-                )
-            )
+            runner.reviews.answer(asked.id, "reject", by="Ada", reason="No receipt.")
 
     asyncio.run(ask_and_answer_without_resuming())
     command = {"db": str(db), "url": "http://127.0.0.1:1", "documents": [], "resume": True, "die": None}

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage
 
-from stanchion import Input
+from stanchion import Input, Ledger
 from stanchion.errors import RunNotFound, UsageError
-from stanchion.testing import ScriptedModel
+from stanchion.runs.forgetting import erase, prune
+from stanchion.store import Database
+from stanchion.store.trail import Trail
+from stanchion.testing import FakeClock, ScriptedModel
 from tests.runs.conftest import answer, document, run, started
 
 
@@ -29,13 +34,8 @@ def test_erasing_leaves_no_trace_of_the_content(make_runner, db: Path) -> None:
     done = run(story())
     assert any(secret.encode() in file.read_bytes() for file in db.parent.iterdir() if file.is_file())
 
-    from datetime import UTC, datetime
-
-    from stanchion import Ledger
-    from stanchion.store import Database
-
     database = Database(db)
-    erased = Ledger(database).erase(done.id, at=datetime(2024, 2, 1, tzinfo=UTC))
+    erased = erase(database, done.id, by="Ada", clock=FakeClock(datetime(2024, 2, 1, tzinfo=UTC)))[0]
     steps = Ledger(database).steps(done.id)
     database.close()
 
@@ -46,20 +46,39 @@ def test_erasing_leaves_no_trace_of_the_content(make_runner, db: Path) -> None:
 
 def test_a_run_whose_process_died_can_be_erased(make_runner, db: Path) -> None:
     """Nobody has to send a document to a model first in order to erase it."""
-    from datetime import UTC, datetime
 
     async def story() -> Any:
         async with make_runner() as runner:
             (run_id,) = await runner.queue([document()])
             with sqlite3.connect(db) as other:
                 other.execute("UPDATE runs SET status = 'running', owner = 'long gone'")
-            erased = runner.ledger.erase(run_id, at=datetime(2024, 2, 1, tzinfo=UTC))
+            erased = (await asyncio.to_thread(erase, runner.ledger.database, run_id, by="Ada"))[0]
             await runner.resume()
             return erased, runner.ledger.run(run_id)
 
     erased, after = run(story())
 
     assert (erased.status, after.status, after.outcome) == ("cancelled", "cancelled", None)
+
+
+def test_erasing_empties_what_was_made_from_it(make_runner, db: Path) -> None:
+    """A run that was made from an erased one holds nothing of its document either, and the trail is whole."""
+
+    async def story() -> Any:
+        async with make_runner() as runner:
+            return await runner.queue([document(1), document(1), document(2)])
+
+    run_id, again, other = run(story())
+    database = Database(db)
+    database.write_now(lambda tables: tables.conn.execute("UPDATE runs SET origin = ? WHERE id = ?", [run_id, again]))
+    erased = erase(database, run_id, by="Ada")
+    kept = [row["id"] for row in database.read("SELECT id FROM runs WHERE input IS NOT NULL")]
+    report = Trail(database).verify()
+    database.close()
+
+    assert [one.id for one in erased] == [run_id, again]
+    assert kept == [other]
+    assert report.ok
 
 
 def test_a_beginning_that_several_ids_have_names_none(make_runner) -> None:
@@ -91,12 +110,11 @@ def test_what_is_no_id_names_nothing(make_runner, typed: str) -> None:
 
 def test_pruning_deletes_old_runs_with_their_checkpoints_and_nothing_else(make_runner) -> None:
     """Runs that ended before the moment are gone from every table; waiting ones stay, however old."""
-    from datetime import UTC, datetime
 
     async def story() -> Any:
         async with make_runner(model=ScriptedModel([answer(), "no", "no"]), concurrency=1) as runner:
             await runner.start([document(1), document(2)])
-            pruned = runner.ledger.prune(datetime(2030, 1, 1, tzinfo=UTC))
+            pruned = await asyncio.to_thread(prune, runner.ledger.database, datetime(2030, 1, 1, tzinfo=UTC), by="Ada")
             tables = ("runs", "steps", "calls", "verdicts")
             left = {name: runner.ledger.database.read(f"SELECT * FROM {name}") for name in tables}
             threads = runner.ledger.database.read("SELECT DISTINCT thread_id FROM checkpoints")

@@ -60,7 +60,7 @@ def labels(runner: Runner) -> PromptLabels:
 def point(runner: Runner, label: str, version: str) -> None:
     """Let a label point at a version."""
     labels(runner).move(
-        "invoices.extract", label, as_version(wording(version)), by="ana", reason="a better wording", at=NOW
+        "invoices.extract", label, as_version(wording(version)), by="ana", reason="a better wording"
     )
 
 
@@ -169,13 +169,13 @@ def test_a_run_whose_text_is_gone_stays_until_it_is_back(make_runner) -> None:
                 await runner.resume()
             left = runner.ledger.run(run_id)
             again = wording("1").model_copy(update={"version": "1 again"})
-            labels(runner).add(as_version(again, added_by="ana"), own=as_version(wording("2")), at=NOW)
+            labels(runner).add(as_version(again, added_by="ana"), own=as_version(wording("2")))
             (done,) = await runner.resume()
             return left, done, runner.ledger.calls(run_id)
 
     left, done, (call,) = run(story())
 
-    assert (left.status, left.outcome) == ("running", None)
+    assert (left.status, left.outcome) == ("queued", None)
     assert done.outcome == "accepted"
     assert (call.prompt_version, call.prompt_hash) == ("1", wording("1").hash)
     assert len(model.history) == 1

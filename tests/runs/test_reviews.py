@@ -116,7 +116,7 @@ def test_two_simultaneous_answers_are_one_action(make_runner) -> None:
             one, asked = await waiting(runner)
             results = await asyncio.gather(
                 runner.answer(asked.id, "approve", by="Ada"),
-                runner.answer(asked.id, "reject", by="Bob"),
+                runner.answer(asked.id, "reject", by="Bob", reason="Not ours."),
                 return_exceptions=True,
             )
             return results, [step.node for step in runner.ledger.steps(one.id)]

@@ -14,9 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stanchion.errors import StoreError, UsageError
+from stanchion.errors import NotAllowed, StoreError, UsageError
+from stanchion.people import Person
 from stanchion.store import Database
 from stanchion.store.prompts import LABELS, PromptLabels, PromptVersion, choose, keep, pin
+from stanchion.store.trail import Trail
+from stanchion.testing import FakeClock
 
 NOW = datetime(2024, 1, 1, tzinfo=UTC)
 ID = "letters.read"
@@ -32,16 +35,16 @@ ONE, TWO, THREE = map(version, ("1", "2", "3"))
 @pytest.fixture
 def labels(tmp_path: Path) -> Iterator[PromptLabels]:
     database = Database(tmp_path / "runs.db")
-    yield PromptLabels(database)
+    yield PromptLabels(database, FakeClock())
     database.close()
 
 
 def move(labels: PromptLabels, to: PromptVersion | None, label: str = "production") -> None:
-    labels.move(ID, label, to, by="ana", reason="better", at=NOW)
+    labels.move(ID, label, to, by="ana", reason="better")
 
 
 def roll_back(labels: PromptLabels, label: str = "production") -> str | None:
-    return labels.roll_back(ID, label, by="bo", reason="worse", at=NOW).hash
+    return labels.roll_back(ID, label, by="bo", reason="worse").hash
 
 
 def test_a_label_that_was_never_moved_follows_the_file(labels: PromptLabels) -> None:
@@ -88,6 +91,39 @@ def test_moving_a_label_to_where_it_is_changes_nothing(labels: PromptLabels) -> 
     assert roll_back(labels) == ONE.hash
 
 
+def test_moves_stand_in_the_trail(labels: PromptLabels) -> None:
+    """Who moved which label from where to where, and why; a move that changes nothing is none."""
+    move(labels, TWO)
+    move(labels, TWO)
+    labels.move(ID, "production", None, by="ana", reason="")
+    roll_back(labels)
+
+    entries = Trail(labels.database).entries()[::-1]
+    assert [(entry.what, entry.subject, entry.by, entry.content) for entry in entries] == [
+        ("prompt label moved", ID, "ana", {"reason": "better"}),
+        ("prompt label moved", ID, "ana", None),
+        ("prompt label rolled back", ID, "bo", {"reason": "worse"}),
+    ]
+    assert [(entry.facts["hash_before"], entry.facts["hash"]) for entry in entries] == [
+        (None, TWO.hash),
+        (TWO.hash, None),
+        (None, TWO.hash),
+    ]
+    assert entries[0].at == NOW.isoformat()
+    assert Trail(labels.database).verify().ok
+
+
+def test_only_operators_move_labels(labels: PromptLabels) -> None:
+    """Who logged in without the role moves nothing, neither on nor back."""
+    move(labels, TWO)
+    reviewer = Person("eve@example.org", frozenset({"reviewer"}), "login")
+    with pytest.raises(NotAllowed, match="operator"):
+        labels.move(ID, "production", ONE, by=reviewer, reason="x")
+    with pytest.raises(NotAllowed, match="operator"):
+        labels.roll_back(ID, "production", by=reviewer, reason="x")
+    assert (labels.label(ID, "production"), len(Trail(labels.database).entries())) == (TWO.hash, 1)
+
+
 def test_nothing_that_happened_to_a_label_is_forgotten(labels: PromptLabels) -> None:
     """Moves and rollbacks stand in one list, with who, when and why."""
     move(labels, ONE)
@@ -108,7 +144,7 @@ def test_labels_behave_as_stacks(steps: list[tuple[str, Any]]) -> None:
     stacks: dict[str, list[str | None]] = {name: [None] for name in LABELS}
     with tempfile.TemporaryDirectory() as folder:
         database = Database(Path(folder) / "runs.db", synchronous="NORMAL")
-        labels = PromptLabels(database)
+        labels = PromptLabels(database, FakeClock())
         for name, step in steps:
             stack = stacks[name]
             if step != "back":
@@ -152,7 +188,7 @@ def test_a_label_that_there_is_not_is_refused(labels: PromptLabels, label: str) 
 def test_a_label_never_points_at_another_prompts_text(labels: PromptLabels) -> None:
     """A version of one prompt is refused for the label of another."""
     with pytest.raises(UsageError, match=r"letters\.sort cannot point at a version of letters\.read"):
-        labels.move("letters.sort", "production", ONE, by="ana", reason="", at=NOW)
+        labels.move("letters.sort", "production", ONE, by="ana", reason="")
 
 
 # --- Versions ---
@@ -160,8 +196,8 @@ def test_a_label_never_points_at_another_prompts_text(labels: PromptLabels) -> N
 
 def test_an_added_version_says_who_added_it(labels: PromptLabels) -> None:
     """Its text, its author's version, and who and when come back as they went in; adding it again changes nothing."""
-    labels.add(version("2", added_by="ana"), own=ONE, at=NOW)
-    labels.add(version("2", added_by="bo"), own=ONE, at=NOW)
+    labels.add(version("2", added_by="ana"), own=ONE)
+    labels.add(version("2", added_by="bo"), own=ONE)
 
     assert labels.versions(ID) == [version("2", added_by="ana", added_at=NOW.isoformat())]
 
@@ -170,13 +206,13 @@ def test_an_added_version_says_who_added_it(labels: PromptLabels) -> None:
 def test_one_version_has_one_text(labels: PromptLabels, known: str) -> None:
     """A version that the file or the database has is not given to another text, nor another version to its text."""
     if known == "in the database":
-        labels.add(TWO, own=ONE, at=NOW)
+        labels.add(TWO, own=ONE)
     own = TWO if known == "in the file" else ONE
 
     with pytest.raises(UsageError, match=rf"Version 2 of letters\.read has another text already \({TWO.hash}\)"):
-        labels.add(version("2", "other"), own=own, at=NOW)
+        labels.add(version("2", "other"), own=own)
     with pytest.raises(UsageError, match=rf"there already, as version 2 \({TWO.hash}\)"):
-        labels.add(version("9", TWO.hash), own=own, at=NOW)
+        labels.add(version("9", TWO.hash), own=own)
 
 
 def test_versions_are_chosen_by_name_or_hash() -> None:

@@ -23,6 +23,7 @@ from stanchion.guards.limits.moment import Moment, moment
 from stanchion.guards.limits.money import Spender
 from stanchion.guards.limits.policy import Policy
 from stanchion.guards.limits.turns import Turns
+from stanchion.store.fences import Fence, hold
 
 if TYPE_CHECKING:
     from sqlite_utils import Database as Tables
@@ -61,6 +62,7 @@ class Ask(NamedTuple):
         key: of the request's content, to find loops; empty outside our runner.
         again: guards said no to the answer before.
         before: what the attempts before it may have cost, in billionths of a dollar.
+        fence: the right to ask on the run's behalf; None outside our runner.
     """
 
     spender: Spender
@@ -73,6 +75,7 @@ class Ask(NamedTuple):
     key: str = ""
     again: bool = False
     before: int = 0
+    fence: Fence | None = None
 
 
 class Ticket(NamedTuple):
@@ -160,6 +163,7 @@ class Gate:
             TooManyCalls: the run made enough calls.
             DeadlineExceeded: it would have to wait too long.
             StoreError: it could not be counted.
+            LeaseLost: another process has the run now.
         """
         lines = self._lines.setdefault(asyncio.get_running_loop(), defaultdict(Turns))
         line = lines[ask.model]
@@ -225,6 +229,7 @@ class Gate:
         """Ask every limit in its order; write only where all agree."""
         if not deadline.remaining(self._clock):  # others wrote before, or the disk was slow
             raise DeadlineExceeded(f"{deadline.named} is over; {ask.model} is not asked any more.")
+        hold(connection, ask.fence)
         spender = ask.spender._replace(day=now.day)
         _refuse_loops(connection, ask)
         probe = breaker.pass_breaker(connection, ask.model, ask.policy.breaker, now)

@@ -279,7 +279,7 @@ class Policy(_Part):
         Raises:
             UsageError: it cannot be read or used; the message names the file and the key.
         """
-        from stanchion.guards.limits.policy_files import read_toml
+        from stanchion.operators_file import read_toml
 
         return cls.of_table(read_toml(Path(path)), str(path))
 

@@ -8,7 +8,6 @@ lowers the cap of a day need not know every cap inside it.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,13 +17,9 @@ from pydantic import BaseModel
 from stanchion.errors import UsageError
 from stanchion.guards.limits._problems import dotted
 from stanchion.guards.limits.policy import Policy
+from stanchion.operators_file import OPERATORS_FILE, read_toml
 
-OPERATORS_FILE = "stanchion.toml"
 DEFAULT, WORKFLOWS_OWN = "default", "the workflow"
-MOST_BYTES = 256 * 1024
-MOST_DOTS = 200
-"""In one line: Python's TOML parser takes quadratic time over a key with very many parts."""
-
 KeyPath = tuple[str, ...]
 
 
@@ -97,27 +92,6 @@ def workflows_named(folder: Path | None = None) -> list[str]:
     return sorted(_operators_tables((folder or Path.cwd()) / OPERATORS_FILE)[1])
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """Read a TOML file that somebody wrote by hand.
-
-    Args:
-        path: the file.
-
-    Raises:
-        UsageError: it is missing, too large, or no TOML.
-    """
-    try:
-        if not path.is_file():
-            raise UsageError(f"There is no file {path}.")
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-        if len(content) > MOST_BYTES or any(line.count(b".") > MOST_DOTS for line in content.split(b"\n")):
-            raise UsageError(f"{path} is too large for a policy: {MOST_BYTES // 1024} KiB, {MOST_DOTS} dots in a line.")
-        return tomllib.loads(content.decode("utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:  # what is no TOML, no UTF-8 or too deep, is a ValueError
-        raise UsageError(f"{path} cannot be read as TOML ({type(error).__name__}: {str(error)[:200]}).") from error
-
-
 def _operators_layers(folder: Path, name: str) -> Iterator[tuple[str, Policy]]:
     """What the operator set for all workflows, then for this one, each with the place where it stands."""
     for_all, for_one = _operators_tables(folder / OPERATORS_FILE)
@@ -133,9 +107,10 @@ def _operators_tables(path: Path) -> tuple[Policy | None, dict[str, Policy]]:
         return None, {}
     tables = read_toml(path)
     workflows = tables.get("workflow", {})
-    unknown = [*(tables.keys() - {"all", "workflow"}), *([] if isinstance(workflows, dict) else ["workflow"])]
+    unknown = [*(tables.keys() - {"all", "workflow", "people"}), *([] if isinstance(workflows, dict) else ["workflow"])]
     if unknown:
-        raise UsageError(f"{path} takes the tables [all] and [workflow.NAME]; not {dotted(sorted(unknown)[:1])}.")
+        wrong = dotted(sorted(unknown)[:1])
+        raise UsageError(f"{path} takes the tables [all], [workflow.NAME] and [people]; not {wrong}.")
     for_all = Policy.of_table(tables["all"], f"{OPERATORS_FILE} [all]") if "all" in tables else None
     return for_all, {name: Policy.of_table(table, _place(name)) for name, table in workflows.items()}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -14,7 +14,12 @@ from stanchion.guards.limits import breaker
 from stanchion.guards.limits.moment import moment
 from stanchion.guards.limits.money import BILLIONTHS
 from stanchion.guards.limits.traffic import SLOT
+from stanchion.people import Person, as_person
 from stanchion.store import Database
+from stanchion.store.trail import Add, Trail
+
+if TYPE_CHECKING:
+    from sqlite_utils import Database as Tables
 
 MINUTE = 60.0
 
@@ -82,6 +87,7 @@ class Breakers:
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
         self._clock = clock
+        self._trail = Trail(database, clock)
 
     def standing(self) -> list[ModelStanding]:
         """Return every model that was ever asked or forced, by name."""
@@ -99,8 +105,8 @@ class Breakers:
         model = _checked(model)
         return next((one for one in self.standing() if one.model == model), _untouched(model))
 
-    def force(self, model: str, state: Literal["open", "closed"], *, by: str, reason: str) -> ModelStanding:
-        """Hold a breaker open or closed until it is released, whatever the model does.
+    def force(self, model: str, state: Literal["open", "closed"], *, by: Person | str, reason: str) -> ModelStanding:
+        """Hold a breaker open or closed until it is released, whatever the model does, and say so in the trail.
 
         Args:
             model: its usual string, such as `openai:gpt-4o-mini`; it need not have been asked yet.
@@ -109,13 +115,14 @@ class Breakers:
             reason: why; whoever it stops is told.
 
         Raises:
+            NotAllowed: it takes an operator.
             UsageError: no model has this name, there is no such state, or who or why is missing.
         """
         if state not in ("open", "closed"):
             raise UsageError(f"A circuit breaker is forced open or closed; not {state!r}.")
         return self._change(model, state, by, reason)
 
-    def release(self, model: str, *, by: str, reason: str) -> ModelStanding:
+    def release(self, model: str, *, by: Person | str, reason: str) -> ModelStanding:
         """Let a forced breaker decide by itself again, beginning closed; one that is not forced stays as it is.
 
         Args:
@@ -124,15 +131,26 @@ class Breakers:
             reason: why.
 
         Raises:
+            NotAllowed: it takes an operator.
             UsageError: no model has this name, or who or why is missing.
         """
         return self._change(model, None, by, reason)
 
-    def _change(self, model: str, state: str | None, by: str, reason: str) -> ModelStanding:
-        model, by, reason, at = _checked(model), by.strip(), reason.strip(), moment(self._clock).iso
-        if not by or not reason:
-            raise UsageError("Say who changes a circuit breaker, and why: whoever it stops is told.")
-        self._database.write_now(lambda tables: breaker.force(tables.conn, model, state, by=by, reason=reason, at=at))
+    def _change(self, model: str, state: str | None, by: Person | str, reason: str) -> ModelStanding:
+        person = as_person(by)
+        person.must("operator", "force or release circuit breakers")
+        model, reason, at = _checked(model), reason.strip(), moment(self._clock).iso
+        if not reason:
+            raise UsageError("Say why a circuit breaker is changed: whoever it stops is told.")
+
+        def work(tables: Tables, add: Add) -> None:
+            before = _forced(tables, model)
+            breaker.force(tables.conn, model, state, by=person.name, reason=reason, at=at)
+            if state or before:
+                what = f"breaker forced {state}" if state else "breaker released"
+                add(person, what, subject=model, facts={"forced_before": before}, content={"reason": reason})
+
+        self._trail.decide(work)
         return self.of(model)
 
 
@@ -170,6 +188,11 @@ def spending(database: Database, *, days: int = 7) -> list[Spending]:
         )
         for row in rows
     ]
+
+
+def _forced(tables: Tables, model: str) -> str | None:
+    row = tables.conn.execute("SELECT forced FROM breakers WHERE model = ?", [model]).fetchone()
+    return row[0] if row else None
 
 
 def _checked(model: str) -> str:

@@ -17,13 +17,12 @@ from pydantic import BaseModel
 from stanchion.errors import UsageError, WorkflowError
 from stanchion.guards.limits.policy import Breaker, Loops, Money, Policy, Rate, Retry, Time
 from stanchion.guards.limits.policy_files import (
-    MOST_BYTES,
     InForce,
     policy_in_force,
-    read_toml,
     values_in_force,
     workflows_named,
 )
+from stanchion.operators_file import MOST_BYTES, read_toml
 from stanchion.workflow import Workflow
 from tests.cli.letters import workflow as letters
 
@@ -314,8 +313,8 @@ def test_a_model_without_limits_of_its_own_keeps_out_of_the_others(tmp_path: Pat
 @pytest.mark.parametrize(
     ("file", "said"),
     [
-        ("[al.money]", "takes the tables [all] and [workflow.NAME]; not al."),
-        ("workflow = 5", "takes the tables [all] and [workflow.NAME]; not workflow."),
+        ("[al.money]", "takes the tables [all], [workflow.NAME] and [people]; not al."),
+        ("workflow = 5", "takes the tables [all], [workflow.NAME] and [people]; not workflow."),
         ("all = 5", "stanchion.toml [all] cannot be used: A policy takes a table of keys, such as [money]; not 5."),
         ("[workflow]\nreceipts = 1", "stanchion.toml [workflow.receipts] cannot be used: A policy takes a table"),
         ("[all.money]\nrun = 1", "stanchion.toml [all] cannot be used: money.run takes US dollars"),
@@ -331,8 +330,8 @@ def test_a_model_without_limits_of_its_own_keeps_out_of_the_others(tmp_path: Pat
         ),
         ("x = " + "[" * 100_000, "cannot be read as TOML (RecursionError"),
         ("x = " + "{a=" * 60_000, "cannot be read as TOML (RecursionError"),
-        ("a." * 100_000 + "a = 1", "is too large for a policy"),
-        ("#" * (MOST_BYTES + 1), "is too large for a policy"),
+        ("a." * 100_000 + "a = 1", "is too large"),
+        ("#" * (MOST_BYTES + 1), "is too large"),
         ("[all.money]\nrun = '\x00'", "cannot be read as TOML"),
         ('[all.money]\n"\\u202e\\n' + "k" * 10_000 + '" = 1', "is no key of a policy"),
     ],

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from stanchion.errors import UsageError
+from stanchion.errors import NotAllowed, UsageError
 from stanchion.guards.limits.standing import Breakers
+from stanchion.people import Person
 from stanchion.store import Database
+from stanchion.store.trail import Trail
 from stanchion.testing import FakeClock
 from tests.guards.limits.conftest import MODEL
 
@@ -67,11 +69,44 @@ def test_releasing_what_is_not_forced_leaves_it(breakers: Breakers, database: Da
     """No row and no event come of it, and a breaker that opened by itself stays open."""
     breakers.release(MODEL, by="ada", reason="over")
     assert breakers.standing() == []
+    assert Trail(database).entries() == []
     assert database.read("SELECT * FROM breaker_events") == []
 
     opened = "INSERT INTO breakers (model, state, until, changed_at) VALUES (?, 'open', 9e9, '2026-01-01T00:00:00Z')"
     database.write_now(lambda tables: tables.conn.execute(opened, [MODEL]))
     assert breakers.release(MODEL, by="ada", reason="over").breaker == "open"
+
+
+def test_what_operators_do_to_a_breaker_stands_in_the_trail(
+    breakers: Breakers, database: Database, clock: FakeClock
+) -> None:
+    """Who, how they are known, what, why and what held before; the times are those of the breaker."""
+    ada = Person("ada@example.org", frozenset({"operator"}), "login")
+    forced = breakers.force(MODEL, "open", by=ada, reason="maintenance")
+    breakers.force(MODEL, "closed", by="tom", reason="a drill")
+    breakers.release(MODEL, by="tom", reason="over")
+
+    entries = Trail(database).entries()[::-1]
+    assert [(entry.what, entry.subject, entry.by, entry.known_by, entry.facts, entry.content) for entry in entries] == [
+        ("breaker forced open", MODEL, ada.name, "login", {"forced_before": None}, {"reason": "maintenance"}),
+        ("breaker forced closed", MODEL, "tom", "claim", {"forced_before": "open"}, {"reason": "a drill"}),
+        ("breaker released", MODEL, "tom", "claim", {"forced_before": "closed"}, {"reason": "over"}),
+    ]
+    assert forced.forced_by == ada.name
+    assert entries[0].at == clock.now().isoformat()
+    assert Trail(database).verify().ok
+
+
+@pytest.mark.parametrize("roles", [set(), {"viewer"}, {"reviewer"}])
+def test_only_operators_touch_breakers(breakers: Breakers, database: Database, roles: set[str]) -> None:
+    """Who logged in without the role changes nothing and leaves no trace."""
+    eve = Person("eve@example.org", frozenset(roles), "login")
+    with pytest.raises(NotAllowed, match="operator"):
+        breakers.force(MODEL, "open", by=eve, reason="x")
+    with pytest.raises(NotAllowed, match="operator"):
+        breakers.release(MODEL, by=eve, reason="x")
+    assert breakers.standing() == []
+    assert Trail(database).entries() == []
 
 
 @pytest.mark.parametrize("name", ["", " ", "none", "(object)", f"{MODEL} (object)"])

@@ -1,0 +1,148 @@
+"""Act on many runs at once: with a reason, with progress, and with a word on each that could not be acted on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import streamlit as st
+
+from stanchion.errors import StanchionError
+from stanchion.people import Person
+from stanchion.runs.finding import RunFilter, find_runs
+from stanchion.runs.ledger import Ledger
+from stanchion.runs.operations import BATCH, Operations
+from stanchion.runs.records import Run
+from stanchion.ui.access import Console
+from stanchion.ui.safe import block, plain
+
+MOST = 10_000
+"""Runs that one press may change."""
+
+MOST_TOLD = 100
+
+Change = Callable[[Operations, Sequence[str], Person, str], list[Run]]
+
+
+class _Action(NamedTuple):
+    label: str
+    icon: str
+    did: str
+    help: str
+    change: Change
+
+
+def _go_on(operations: Operations, run_ids: Sequence[str], by: Person, reason: str) -> list[Run]:
+    ledger = Ledger(operations.database)
+    held = [run.id for run in ledger.runs_of(run_ids) if run.paused_at]
+    if held:
+        operations.unpause(held, by=by, reason=reason)
+    return [run for run in ledger.runs_of(run_ids) if run.status in ("queued", "running") and not run.paused_at]
+
+
+ACTIONS = (
+    _Action("Resume", ":material/play_arrow:", "go on", "Let runs go on that are paused, queued or cut off.", _go_on),
+    _Action(
+        "Pause", ":material/pause:", "paused", "Hold runs back before their next step.",
+        lambda operations, ids, by, reason: operations.pause(ids, by=by, reason=reason),
+    ),
+    _Action(
+        "Cancel", ":material/stop:", "cancelled", "End runs for good; their open reviews are closed.",
+        lambda operations, ids, by, reason: operations.cancel(ids, by=by, reason=reason),
+    ),
+    _Action(
+        "Run again", ":material/replay:", "queued anew", "Make new runs with the same inputs; the old ones stay.",
+        lambda operations, ids, by, reason: operations.rerun(ids, by=by, reason=reason),
+    ),
+)  # fmt: skip
+
+
+def act_on(console: Console, chosen: Sequence[str], wanted: RunFilter, total: int) -> bool:
+    """Offer what can be done with the chosen runs, or with all that a filter finds; say whether something was done.
+
+    Args:
+        console: who acts.
+        chosen: ids of runs.
+        wanted: the filter.
+        total: how many runs it finds.
+    """
+    if not console.person.may("operator"):
+        return False
+    everything = st.toggle(f"All {min(total, MOST):,}", key="bulk_all", help="Everything that is found, on all pages.")
+    number = min(total, MOST) if everything else len(chosen)
+    for action in ACTIONS:
+        with st.popover(action.label, icon=action.icon, disabled=not number, help=action.help):
+            reason = _reason(action, number)
+        if reason is not None:
+            found = [run.id for run in find_runs(console.database, wanted, limit=MOST)] if everything else chosen
+            _do(console, action, list(found), reason)
+            return True
+    return False
+
+
+def _reason(action: _Action, number: int) -> str | None:
+    with st.form(f"bulk {action.label}", border=False, clear_on_submit=True):
+        reason = st.text_input("Why? It goes into the trail.", key=f"bulk reason {action.label}", max_chars=500)
+        pressed = st.form_submit_button(f"{action.label}: {number:,} run{'s' * (number != 1)}", type="primary")
+    if pressed and not reason.strip():
+        st.error("Say why first.", icon=":material/edit:")
+    return reason if pressed and reason.strip() else None
+
+
+def _do(console: Console, action: _Action, run_ids: list[str], reason: str) -> None:
+    operations = Operations(console.database, clock=console.clock)
+    done: list[Run] = []
+    trouble = ""
+    bar = st.progress(0.0, f"{action.label}: {len(run_ids):,} runs")
+    for begin in range(0, len(run_ids), BATCH):
+        try:
+            done += action.change(operations, run_ids[begin : begin + BATCH], console.person, reason)
+        except StanchionError as error:
+            trouble = str(error)
+            if len(run_ids) > 1:
+                break
+        bar.progress(min(1.0, (begin + BATCH) / len(run_ids)))
+    bar.empty()
+    if action.label in ("Resume", "Run again"):
+        console.background.resume([(run.reference, run.id) for run in done])
+    new = action.label == "Run again"
+    left = set(run_ids) - {run.origin if new else run.id for run in done}
+    st.session_state["bulk_told"] = _Told(
+        f"{len(done):,} of {len(run_ids):,} runs {action.did}.", trouble, *_why_not(console, sorted(left))
+    )
+
+
+class _Told(NamedTuple):
+    what: str
+    trouble: str
+    left: int
+    where: str
+    told: list[str]
+
+
+def _why_not(console: Console, run_ids: list[str]) -> tuple[int, str, list[str]]:
+    """Return how many runs stayed as they were, where those stand, and each of them in a line."""
+    stands: Counter[str] = Counter()
+    told = []
+    for begin in range(0, len(run_ids), BATCH):
+        for run in Ledger(console.database).runs_of(run_ids[begin : begin + BATCH]):
+            stands["erased" if run.erased_at else run.standing] += 1
+            told.append(f"{run.id}  {run.standing}  {run.input_id}")
+    return len(run_ids), ", ".join(f"{number:,} {word}" for word, number in stands.most_common()), told[:MOST_TOLD]
+
+
+def tell_what_was_done() -> None:
+    """Say what the last press came to, and which runs stayed as they are."""
+    told: _Told | None = st.session_state.pop("bulk_told", None)
+    if told is None:
+        return
+    if not told.left and not told.trouble:
+        st.success(plain(told.what), icon=":material/check_circle:")
+        return
+    stayed = f"The others stay as they are: {told.where}." if told.left else ""
+    st.warning(plain(" ".join([told.what, stayed, told.trouble]), longest=2_000), icon=":material/warning:")
+    if told.left:
+        with st.expander("Which ones"):
+            more = [f"… and {told.left - MOST_TOLD:,} more"] if told.left > MOST_TOLD else []
+            st.code(block("\n".join([*told.told, *more])), language=None)

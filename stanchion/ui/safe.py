@@ -1,0 +1,83 @@
+"""Text of documents and models on a page: shown as text, never obeyed as HTML, Markdown or a formula.
+
+Streamlit renders Markdown (and fetches its images) in labels, captions, errors, metrics, expanders, tabs, toasts and
+tooltips: what comes from outside goes there through `plain`. It renders none in `st.text`, `st.code`, `st.json` and
+the cells of `st.dataframe`: there `line` and `block` are enough.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+LONGEST_LINE = 200
+LONGEST_BLOCK = 200_000
+
+_NOTHING = "–"
+_BREAK = "\u2060"  # a word joiner: no width, no meaning
+_PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
+# emoji names, links and addresses are looked for after Markdown's escapes were taken out: an escape does not stop them
+_FOUND_LATER = re.compile(r"(?<=[:@])(?=\S)|(?<=[wW]{3})(?=\.)")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+
+
+def line(value: Any, *, longest: int = LONGEST_LINE) -> str:
+    """Return a value as one printable line, for places that show text as it is.
+
+    Args:
+        value: anything; None and nothing are shown as a dash.
+        longest: in characters.
+    """
+    text = _NOTHING if value is None or value == "" else str(value)
+    printable = "".join(character if character.isprintable() else " " for character in text[: longest + 1])
+    return printable if len(printable) <= longest else printable[: longest - 1] + "…"
+
+
+def plain(value: Any, *, longest: int = LONGEST_LINE) -> str:
+    """Return a value as one line that Streamlit's Markdown shows as it is, wherever it renders Markdown.
+
+    Args:
+        value: anything; None and nothing are shown as a dash.
+        longest: in characters, before escapes.
+    """
+    return _PUNCTUATION.sub(r"\\\1", _FOUND_LATER.sub(_BREAK, line(value, longest=longest)))
+
+
+def block(value: Any, *, longest: int = LONGEST_BLOCK) -> str:
+    """Return a text of several lines, for places that show text as it is.
+
+    Args:
+        value: anything; None and nothing are shown as a dash.
+        longest: in characters; what is cut off is said.
+    """
+    text = _NOTHING if value is None or value == "" else str(value)
+    shown = "".join(
+        character if character.isprintable() or character in "\n\t" else " " for character in text[:longest]
+    )
+    return shown if len(text) <= longest else f"{shown}\n… ({len(text) - longest:,} more characters)"
+
+
+def csv_text(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Return a table as CSV that no spreadsheet takes for formulas: what begins like one gets an apostrophe.
+
+    Args:
+        headings: of the columns.
+        rows: their cells; None becomes an empty one.
+
+    Source: https://owasp.org/www-community/attacks/CSV_Injection.
+    """
+    written = io.StringIO()
+    writer = csv.writer(written)
+    writer.writerow(map(_cell, headings))
+    writer.writerows([_cell(value) for value in row] for row in rows)
+    return written.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if value is None or isinstance(value, int | float):
+        return value
+    text = "".join(character if character.isprintable() or character in "\n\t" else " " for character in str(value))
+    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text

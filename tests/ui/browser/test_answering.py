@@ -1,0 +1,251 @@
+"""The desk in a real browser: a key answers the case on the screen, once, and no other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stanchion.people import Person
+from stanchion.runs.ledger import Ledger
+from stanchion.runs.reviews import Reviews
+from stanchion.store import Database
+from tests.ui.browser.conftest import Serve, Visitors
+
+pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright (stanchion[dev])")
+
+from playwright.sync_api import Page, expect
+
+Waiting = Callable[..., Path]
+Read = Callable[[Path], Ledger]
+
+
+def at_the_desk(page: Page) -> Page:
+    """Wait until a case is on the screen and can be answered."""
+    expect(page.locator(".keys .approve")).to_be_enabled()
+    return page
+
+
+def all_sent(page: Page) -> None:
+    """Let go of what can still be undone, and wait until the server said what became of it."""
+    page.get_by_role("heading", name="Reviews").click()
+    expect(page.locator(".pending li")).to_have_count(0)
+
+
+def answers(ledger: Ledger) -> dict[str, tuple[str, str]]:
+    """Return what was answered: the input to action and person."""
+    return {each.input_id: (each.action, each.answered_by) for each in ledger.reviews(status="answered")}
+
+
+def title(page: Page) -> str:
+    """Return which case is on the screen."""
+    return page.locator("#title").inner_text()
+
+
+def test_ten_presses_within_a_second_answer_ten_cases(
+    waiting: Waiting, serve: Serve, visitors: Visitors, ledger: Read
+) -> None:
+    """Each press answers the case that was on the screen when it came: ten cases, none twice, none skipped."""
+    server = serve(waiting(number=30))
+    page = at_the_desk(visitors.come(f"{server.url}/reviews"))
+    page.evaluate(
+        """() => {
+            window.seen = [];
+            const title = () => document.querySelector("[data-testid=stBidiComponentIsolated]").shadowRoot.getElementById("title");
+            document.addEventListener("keydown", (event) => seen.push([event.timeStamp, title().textContent]), true);
+        }"""
+    )
+    page.keyboard.type("a" * 10)
+    all_sent(page)
+    seen = page.evaluate("window.seen")
+
+    assert seen[-1][0] - seen[0][0] < 1000
+    assert len({title for _, title in seen}) == 10
+    assert answers(ledger(server.database)) == {title: ("approve", "ana") for _, title in seen}
+
+
+def test_a_key_during_a_rerun_answers_the_case_on_the_screen(
+    waiting: Waiting, serve: Serve, visitors: Visitors, ledger: Read
+) -> None:
+    """While the whole page is made anew again and again, each key answers the case that was seen, and no other."""
+    server = serve(waiting(number=10))
+    page = at_the_desk(visitors.come(f"{server.url}/reviews"))
+    seen = {}
+    for key, action in ("a", "approve"), ("n", None), ("a", "approve"), ("n", None), ("a", "approve"):
+        seen[title(page)] = action
+        page.keyboard.press("r")  # Streamlit's own: make the page anew
+        page.keyboard.press(key)
+    all_sent(page)
+
+    given = {case: (action, "ana") for case, action in seen.items() if action}
+    assert len(seen) == 5
+    assert answers(ledger(server.database)) == given
+
+
+def test_keys_that_are_not_for_the_desk_answer_nothing(
+    waiting: Waiting, serve: Serve, visitors: Visitors, ledger: Read
+) -> None:
+    """Keys with Ctrl, Alt, Meta or Shift, keys typed in a field or in another widget: no case is answered."""
+    server = serve(waiting(number=3))
+    page = at_the_desk(visitors.come(f"{server.url}/reviews"))
+    before = title(page)
+    for chord in ("Control+a", "Alt+a", "Meta+a", "Shift+A"):
+        page.keyboard.press(chord)
+    page.keyboard.press("e")
+    page.keyboard.type("xaaxunrc")
+    expect(page.locator(".field input").first).to_have_value("xaaxunrc")
+    page.keyboard.press("Control+Enter")
+    page.keyboard.press("Escape")
+    page.get_by_role("combobox").first.focus()
+    page.keyboard.type("a")
+    page.keyboard.press("Escape")
+    page.get_by_role("link", name="Home").focus()
+    page.keyboard.press("a")
+    all_sent(page)
+
+    assert title(page) == before
+    assert answers(ledger(server.database)) == {}
+
+
+def test_a_key_held_down_and_a_double_click_answer_once(
+    waiting: Waiting, serve: Serve, visitors: Visitors, ledger: Read
+) -> None:
+    """What the keyboard repeats by itself, and the second click of a double click, are nobody's decision."""
+    server = serve(waiting(number=8))
+    page = at_the_desk(visitors.come(f"{server.url}/reviews"))
+    for key in ("a", "Enter"):
+        if key == "Enter":
+            page.locator(".keys .approve").focus()
+        for _ in range(4):
+            page.keyboard.down(key)  # from the second on, the browser says that it repeats
+        page.keyboard.up(key)
+    page.locator(".keys .approve").dblclick()
+    all_sent(page)
+
+    assert len(answers(ledger(server.database))) == 3
+
+
+def test_an_answer_can_be_undone_until_it_is_sent(
+    waiting: Waiting, serve: Serve, visitors: Visitors, ledger: Read
+) -> None:
+    """After `u` the case is back on the screen, and nothing was answered; what was typed for it is still there."""
+    server = serve(waiting(number=2))
+    page = at_the_desk(visitors.come(f"{server.url}/reviews"))
+    first = title(page)
+    page.keyboard.press("x")
+    page.keyboard.type("not a note")
+    page.keyboard.press("Enter")
+    expect(page.locator("#title")).not_to_have_text(first)
+    page.keyboard.press("u")
+    expect(page.locator("#title")).to_have_text(first)
+    page.keyboard.press("x")
+    expect(page.locator("#reason")).to_have_value("not a note")
+    page.keyboard.press("Escape")
+    all_sent(page)
+
+    assert answers(ledger(server.database)) == {}
+
+
+def test_an_answer_is_sent_by_itself_after_a_few_seconds(
+    waiting: Waiting, serve: Serve, visitors: Visitors, ledger: Read
+) -> None:
+    """Who answers the last case and does nothing more finds it answered, and its run ended."""
+    server = serve(waiting(number=1))
+    page = at_the_desk(visitors.come(f"{server.url}/reviews"))
+    page.keyboard.press("a")
+    expect(page.locator(".headline")).to_contain_text("Nothing waits")
+    expect(page.locator(".pending li")).to_have_count(0)
+
+    assert answers(ledger(server.database)) == {"note-0": ("approve", "ana")}
+
+
+@pytest.mark.parametrize("way", ["link", "reload", "back"])
+def test_leaving_the_page_loses_no_answer(
+    waiting: Waiting, serve: Serve, visitors: Visitors, ledger: Read, way: str
+) -> None:
+    """An answer that could still be undone is sent when the page is left, and the cases are given back."""
+    server = serve(waiting(number=3))
+    page = visitors.come(f"{server.url}/runs")
+    page.get_by_role("link", name="Reviews").click()
+    at_the_desk(page)
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.keyboard.press("a")
+    if way == "link":
+        page.get_by_role("link", name="Home").click()
+        page.get_by_role("heading", name="Home").wait_for()
+    elif way == "back":
+        page.go_back()
+        page.get_by_role("heading", name="Runs").wait_for()
+    else:
+        page.reload()
+        at_the_desk(page)
+    again = visitors.come(f"{server.url}/reviews")
+    at_the_desk(again)
+
+    assert len(answers(ledger(server.database))) == 1
+
+
+def test_two_people_never_see_the_same_case(waiting: Waiting, serve: Serve, visitors: Visitors) -> None:
+    """Two consoles of two people on one database: what one looks at, the other never gets."""
+    path = waiting(number=30)
+    screens = [
+        at_the_desk(visitors.come(f"{serve(path, user=user).url}/reviews?by={user}")) for user in ("ana", "ben")
+    ]
+    seen: list[set[str]] = [set(), set()]
+    for _ in range(10):
+        for page, titles in zip(screens, seen, strict=True):
+            titles.add(title(page))
+            page.keyboard.press("n")
+
+    assert len(seen[0]) == len(seen[1]) == 10
+    assert not seen[0] & seen[1]
+
+
+def test_a_case_that_somebody_else_took_or_answered_is_told_and_nothing_typed_is_lost(
+    waiting: Waiting, serve: Serve, visitors: Visitors, ledger: Read
+) -> None:
+    """An edit that came too late is refused with who was first; the text stays, and nothing else is answered."""
+    server = serve(waiting(number=3))
+    page = at_the_desk(visitors.come(f"{server.url}/reviews"))
+    first = title(page)
+    page.keyboard.press("e")
+    page.keyboard.type("Typed with care")
+    database = Database(server.database)
+    reviews = Reviews(database)
+    (review,) = [each for each in reviews.waiting() if each.input_id == first]
+    reviews.release(review.id, by=Person("olga"))
+    reviews.answer(review.id, "approve", by=Person("olga"))
+    database.close()
+    page.keyboard.press("Enter")
+    all_sent(page)
+    expect(page.locator(".notices")).to_contain_text("approve by olga")
+    page.keyboard.press("g")
+
+    expect(page.locator("#title")).to_have_text(first)
+    expect(page.locator(".trouble")).to_contain_text("approve by olga")
+    expect(page.locator(".field").first).to_contain_text("Typed with care")
+    page.keyboard.press("a")
+    all_sent(page)
+    assert answers(ledger(server.database)) == {first: ("approve", "olga")}
+
+
+def test_everything_can_be_done_by_touch(waiting: Waiting, serve: Serve, visitors: Visitors, ledger: Read) -> None:
+    """On a tablet, each key has a button: a case is edited and saved, one rejected, one approved."""
+    server = serve(waiting(number=3))
+    page = visitors.come(f"{server.url}/reviews", width=820, height=1180, has_touch=True)
+    at_the_desk(page)
+    titles = [title(page)]
+    page.locator(".keys .edit").tap()
+    page.locator(".field input").first.fill("Somebody")
+    page.get_by_role("button", name="Save").tap()
+    titles.append(title(page))
+    page.locator(".keys .reject").tap()
+    page.locator("#reason").fill("no note")
+    page.locator(".reason button[type=submit]").tap()
+    titles.append(title(page))
+    page.locator(".keys .approve").tap()
+    all_sent(page)
+
+    given = answers(ledger(server.database))
+    assert [given[each][0] for each in titles] == ["edit", "reject", "approve"]
