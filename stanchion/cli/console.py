@@ -41,7 +41,7 @@ def console(
     shared: Annotated[
         bool, typer.Option("--shared", help="For several people: each logs in, and has the roles of stanchion.toml.")
     ] = False,
-    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open it in a browser.")] = True,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open it in a browser.")] = False,
 ) -> None:
     """Open the console in a browser: what runs do, what waits for a person, what it costs; ends with Ctrl-C."""
     from stanchion.errors import UsageError
@@ -56,7 +56,14 @@ def console(
     hosts = [_host_of(_check_login())] if shared else [*LOOPBACK, "[::1]"]
     _open_nothing_taken(address, port)
     environment = {**os.environ, "STANCHION_DB": str(path), "STANCHION_CONSOLE": "shared" if shared else "local"}
-    arguments = [sys.executable, "-m", "streamlit", "run", str(_ENTRY), *_flags(address, port, hosts, browser)]
+    arguments = [
+        sys.executable,
+        "-m",
+        "streamlit",
+        "run",
+        str(_ENTRY),
+        *_flags(address, port, hosts, headless=no_browser),
+    ]
     sys.stdout.flush()
     os.execve(sys.executable, arguments, environment)  # noqa: S606 # the process becomes Streamlit: no child is left over
 
@@ -131,12 +138,12 @@ def _open_nothing_taken(address: str, port: int) -> None:
             ) from error
 
 
-def _flags(address: str, port: int, hosts: list[str], browser: bool) -> list[str]:
+def _flags(address: str, port: int, hosts: list[str], *, headless: bool) -> list[str]:
     """Return Streamlit's options; what is safe or private is said aloud, so that no file of theirs undoes it."""
     fixed = {
         "server.address": address,
         "server.port": port,
-        "server.headless": str(not browser).lower(),
+        "server.headless": str(headless).lower(),
         "server.showEmailPrompt": "false",
         "server.fileWatcherType": "none",
         "server.enableCORS": "true",

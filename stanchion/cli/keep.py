@@ -71,8 +71,8 @@ def backup(
     from stanchion.store.trail import Trail
 
     with options.open_ledger(db) as ledger:
+        Trail(ledger.database).copy_files(target)  # first: a head may lag behind its rows, never run ahead of them
         ledger.database.backup(target)
-        Trail(ledger.database).copy_files(target)
     if as_json:
         output.print_json({"backup": target})
     else:

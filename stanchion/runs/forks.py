@@ -182,8 +182,8 @@ def _copy(tables: Tables, new: Copy, checkpoint_id: str, first: EditedCheckpoint
         tables.conn.execute(_FIRST, {"new": new.run_id, **first._asdict()})
 
 
-# Only the run's own checkpoints, not those of subgraphs that keep a memory: resumed from None, LangGraph would take what
-# such a subgraph came to on its last visit for what it comes to now, and not execute it.
+# Only the run's own checkpoints, not those of subgraphs that keep a memory: going on, LangGraph would take what such a
+# subgraph came to on its last visit for what it comes to now, and not execute it.
 _CHAIN = """
     WITH RECURSIVE
     chain (id, parent) AS (

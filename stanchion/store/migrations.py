@@ -354,7 +354,9 @@ PEOPLE = (
     ),
     "UPDATE reviews SET workflow = (SELECT workflow FROM runs WHERE id = reviews.run_id)",
     # with what tells how many wait, for how long and until when
-    "CREATE INDEX reviews_queued ON reviews (status, priority DESC, asked_at, workflow, due_at)",
+    """CREATE INDEX reviews_queued ON reviews (
+        status, priority DESC, asked_at, workflow, due_at, role, people, claimed_until)""",
+    "CREATE INDEX reviews_claimed ON reviews (claimed_by) WHERE claimed_by IS NOT NULL",
     "CREATE INDEX reviews_unresumed ON reviews (run_id) WHERE status IN ('answered', 'expired') AND resumed_at IS NULL",
     "CREATE INDEX reviews_due ON reviews (due_at) WHERE status = 'asked' AND due_at IS NOT NULL",
     # the first of two people's answers, until a second person gives the same one
@@ -372,6 +374,8 @@ PEOPLE = (
         workflow TEXT NOT NULL, run_id TEXT NOT NULL, subject TEXT NOT NULL, facts TEXT NOT NULL,
         content TEXT, salt BLOB, commitment BLOB NOT NULL, hash BLOB NOT NULL)""",
     "CREATE INDEX trail_of_run ON trail (run_id) WHERE run_id != ''",
+    "CREATE INDEX trail_of_person ON trail (by)",
+    "CREATE INDEX trail_of_kind ON trail (what)",
     # --- Roll-ups, so that no page counts runs or steps one by one  ---
     """CREATE TABLE run_counts (
         hour TEXT NOT NULL, workflow TEXT NOT NULL, outcome TEXT NOT NULL, runs INTEGER NOT NULL,

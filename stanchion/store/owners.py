@@ -1,6 +1,7 @@
 """Who is alive: a file lock that the operating system frees the moment its process dies, whatever killed it.
 
-No clock is involved, so a killed process's runs can be taken over at once, and a slow one's never.
+No clock is involved, so a killed process's runs can be taken over at once. One that lives and hangs loses them when
+their leases end (`stanchion.runs.ledger`).
 """
 
 from __future__ import annotations

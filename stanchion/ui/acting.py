@@ -43,7 +43,7 @@ def show_actions(console: Console, run: Run, reviews: list[Review]) -> None:
                 st.button("Resume", icon=":material/play_arrow:", on_click=_resume, args=(console, run))
             _ask("Pause", "pause", lambda why: _paused(console, run, do, why), "It stops before its next step.")
         elif run.ended_at is None:
-            _ask("Let go on", "play_arrow", lambda why: _unpaused(console, run, do, why), "It may go on again.")
+            _ask("Unpause", "play_arrow", lambda why: _unpaused(console, run, do, why), "It may go on again.")
         if run.ended_at is None:
             hint = "It ends for good, and its open questions are closed."
             _ask("Cancel", "cancel", lambda why: _cancelled(console, run, do, why), hint)
@@ -132,7 +132,7 @@ def _ask(label: str, icon: str, act: Callable[[str], None], hint: str) -> None:
         st.caption(hint)
         with st.form(f"form_{label}_{turn}", border=False):
             why = st.text_input("Reason", key=f"why_{label}_{turn}")
-            if st.form_submit_button(label, type="primary"):
+            if st.form_submit_button(f"{label} this run", type="primary"):
                 _try(lambda: act(why))
 
 

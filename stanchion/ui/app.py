@@ -22,7 +22,6 @@ _STYLE = """<style>
 .stMainBlockContainer {padding: 2.2rem 2rem 2rem; max-width: 1600px}
 .stAppHeader {height: 2rem; min-height: 2rem; background: transparent}
 [data-testid="InputInstructions"] {display: none}
-[data-testid="stMetricValue"] {font-variant-numeric: tabular-nums}
 </style>"""
 
 

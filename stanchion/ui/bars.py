@@ -13,7 +13,7 @@ from stanchion.watch.overview import Ended
 KINDS = {
     "by itself": ("accepted",),
     "by a person": ("reviewed", "rejected"),
-    "did not go through": ("expired", "refused", "failed", "cancelled"),
+    "not at all": ("expired", "refused", "failed", "cancelled"),
 }
 """What the bars tell apart, from the ground up."""
 
@@ -65,8 +65,8 @@ def _legend(since: datetime, wide: int, tallest: int) -> Markup:
     keys = "".join(inside("i", "", class_=f"k{place}") + text(kind) for place, kind in enumerate(KINDS))
     each = "an hour" if wide == 1 else f"{wide} hours"
     ends = [
-        text(f"{since:%d %b %H:%M} UTC"),
+        text(f"{since:%d %b %H:%M}"),
         Markup(keys),
-        text(f"now · a bar is {each}, the tallest {tallest:,} runs"),
+        text(f"now · at most {tallest:,} in {each}"),
     ]
     return inside("div", Markup("".join(inside("span", end) for end in ends)), class_="legend")

@@ -69,7 +69,7 @@ def act_on(console: Console, chosen: Sequence[str], wanted: RunFilter, total: in
     """
     if not console.person.may("operator"):
         return False
-    everything = st.toggle(f"All {min(total, MOST):,}", key="bulk_all", help="Everything that is found, on all pages.")
+    everything = st.toggle(f"All {min(total, MOST):,}", key="bulk_all")
     number = min(total, MOST) if everything else len(chosen)
     for action in ACTIONS:
         with st.popover(action.label, icon=action.icon, disabled=not number, help=action.help):

@@ -19,7 +19,7 @@ from stanchion.ui.bars import STYLE as BARS
 from stanchion.ui.bars import bars
 from stanchion.ui.caps import caps_of
 from stanchion.ui.links import Link
-from stanchion.ui.markup import STYLE, framed, table
+from stanchion.ui.markup import STYLE, Markup, framed, inside, table
 from stanchion.ui.safe import plain
 from stanchion.ui.telling import told
 from stanchion.ui.words import MARKS, duration, money, since
@@ -28,6 +28,13 @@ from stanchion.watch.overview import Overview, StepTimes, overview
 SPANS = {"24 hours": 24, "7 days": 168, "31 days": 744}
 AGAIN = 15  # seconds
 MOST_ROWS = 7  # of a table, so that everything fits a screen of 1280 by 800
+TILES = """<style>
+.tiles { display: flex; gap: 1rem; font-size: .9rem }
+.tiles > div { flex: 1; display: flex; flex-direction: column; padding: .5rem .9rem; border: 1px solid var(--grey);
+  border-radius: .5rem; min-width: 0 }
+.tiles b { font-size: 1.7rem; line-height: 1.3; font-weight: 500; font-variant-numeric: tabular-nums }
+.tiles span { min-height: 1.3rem }
+</style>"""
 ALL = "All workflows"
 SOON = 3_600.0  # seconds before a review expires in which that is worth a word
 
@@ -45,15 +52,13 @@ def page(console: Console) -> None:
     Args:
         console: who looks, at what.
     """
-    st.html(STYLE + BARS)
+    st.html(STYLE + BARS + TILES)
     known = choices(console.database).workflows
-    head, which, how_far = st.columns([5.6, 2, 2.05], vertical_alignment="center")
-    head.subheader("Home", anchor=False)
-    with which:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.subheader("Home", anchor=False, width="stretch")
         workflow = st.selectbox(
-            "Workflow", [ALL, *known], key="workflow", bind="query-params", label_visibility="collapsed"
+            "Workflow", [ALL, *known], key="workflow", bind="query-params", label_visibility="collapsed", width=240
         )
-    with how_far:
         span = st.segmented_control(
             "Span", list(SPANS), key="span", default=next(iter(SPANS)), required=True, bind="query-params",
             label_visibility="collapsed",
@@ -151,13 +156,21 @@ def _numbers(now: Overview, alive: list[WorkerStanding]) -> None:
     outcomes = _by_outcome(now)
     ended, by_itself = outcomes.total(), outcomes["accepted"]
     left = now.unfinished
-    tiles = st.columns(5)
-    tiles[0].metric("Ended", f"{ended:,}", border=True)
-    tiles[1].metric("Accepted by itself", f"{by_itself / ended:.0%}" if ended else "–", border=True)
-    oldest = f", oldest {duration(_ms(now.waiting.oldest, now.at))}" if now.waiting.oldest else ""
-    tiles[2].metric(f"Reviews waiting{oldest}", f"{now.waiting.reviews:,}", border=True)
-    tiles[3].metric("Queued · running · paused", f"{left.queued:,} · {left.running:,} · {left.paused:,}", border=True)
-    tiles[4].metric("Workers", f"{len(alive)} running" if alive else "none", border=True)
+    unfinished = {"queued": left.queued, "running": left.running, "paused": left.paused}
+    stands = " · ".join(f"{number:,} {word}" for word, number in unfinished.items() if number)
+    oldest = f"oldest {duration(_ms(now.waiting.oldest, now.at))}" if now.waiting.oldest else ""
+    share = f"{by_itself / ended:.0%} accepted by itself" if ended else ""
+    tiles = (
+        _tile("Ended", f"{ended:,}", share),
+        _tile("Reviews waiting", f"{now.waiting.reviews:,}", oldest),
+        _tile("Not ended, besides", f"{sum(unfinished.values()):,}", stands),
+        _tile("Workers", f"{len(alive)}", "" if alive else "none is running"),
+    )
+    st.html(framed(inside("div", Markup("".join(tiles)), class_="tiles")))
+
+
+def _tile(label: str, value: str, words: str) -> Markup:
+    return inside("div", Markup(inside("span", label) + inside("b", value) + inside("span", words, class_="faint")))
 
 
 def _ms(then: datetime, now: datetime) -> float:

@@ -212,7 +212,7 @@ def _step(console: Console, run: Run, nodes: Sequence[str], position: int | None
     if position is None:
         return
     heading, back, on = st.columns([4, 1, 1], vertical_alignment="center")
-    heading.markdown(f"**Step {position} of {len(nodes)} · {plain(nodes[position - 1], longest=60)}**")
+    heading.markdown(f"**Step {position:,} of {len(nodes):,} · {plain(nodes[position - 1], longest=60)}**")
     back.button(
         "← Back", help="The step before: the Left key", key="step_back", width="stretch",
         on_click=_choose, args=(position - 1,), disabled=position == 1,

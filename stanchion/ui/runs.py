@@ -272,7 +272,7 @@ def _above(console: Console, listed: _Listed) -> None:
     first = ON_A_PAGE * (number - 1)
     last = first + len(listed.lines)
     st.space("stretch")
-    st.caption(f"{first + 1:,}–{last:,} of {listed.total:,}, as of {listed.at:%H:%M:%S} UTC", width="content")
+    st.caption(f"{first + 1:,}–{last:,} of {listed.total:,} at {listed.at:%H:%M:%S}", width="content")
     st.button("", icon=":material/refresh:", on_click=_refresh, type="tertiary", help="Look again", key="refresh")
     st.download_button(
         "CSV", icon=":material/download:", type="tertiary", file_name="runs.csv", mime="text/csv", on_click="ignore",

@@ -10,7 +10,7 @@ from typing import Any
 
 import streamlit as st
 
-from stanchion.runs.records import Call
+from stanchion.runs.records import Call, Review
 from stanchion.runs.timeline import StepInFull, read_input, too_large
 from stanchion.store import Database
 from stanchion.ui import differences, document
@@ -80,11 +80,17 @@ def _standing(found: StepInFull) -> Markup:
         why = f": {verdict.reason}" if verdict.reason else ""
         parts.append(inside("div", Markup(f"<strong>{text(verdict.decision)}</strong>{text(sure + why or ' ')}")))
     parts += [inside("div", f"✗ {step.error}")] if step.error else []
-    for review in found.reviews:
-        by = f" by {review.answered_by}" if review.answered_by else ""
-        asked = review.question.get("question") if isinstance(review.question, Mapping) else review.question
-        parts.append(inside("div", f"Asked: {differences.shown(asked) if asked else '(erased)'} — {review.status}{by}"))
+    parts += [inside("div", _question(review)) for review in found.reviews]
     return framed(*parts)
+
+
+def _question(review: Review) -> str:
+    asked = review.question.get("question") if isinstance(review.question, Mapping) else review.question
+    if review.status == "asked":
+        how = "nobody has answered yet"
+    else:
+        how = f"{review.action or review.status}" + (f" by {review.answered_by}" if review.answered_by else "")
+    return f"Asked: {differences.shown(asked) if asked else '(erased)'} — {how}"
 
 
 def _guards_said(checks: list[Check]) -> str:
@@ -98,9 +104,9 @@ def _changes(found: StepInFull) -> None:
     if said := too_large(step.state_in) or too_large(step.state_out):
         st.info(f"The state is too large for the ledger ({said.split(';')[0]}); the checkpoint holds it whole.")
     elif step.state_in is None and step.state_out is None:
-        st.info("Nothing is kept of this step's state.")
+        st.caption("Nothing is kept of this step's state.")
     elif step.state_out is None:
-        st.info("This step has written nothing.")
+        st.caption("This step has written nothing.")
     else:
         before = step.state_in if isinstance(step.state_out, Mapping) else None
         st.html(differences.as_html(differences.differences(before, found.after)))

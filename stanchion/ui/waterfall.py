@@ -6,9 +6,11 @@ worked is cut short, and says so: a run of 200 milliseconds that waited three da
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from itertools import pairwise
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,11 +78,12 @@ class Scale:
             moment: None: now.
         """
         moment = moment or self._now
-        for (start, left), (end, right) in pairwise(self._marks):
-            if moment <= end:
-                share = (moment - start) / (end - start) if end > start else 0.0
-                return round(100 * (left + max(0.0, share) * (right - left)) / self._whole, 3)
-        return 100.0
+        number = bisect_right(self._marks, moment, key=itemgetter(0))
+        if number in (0, len(self._marks)):
+            return 100.0 if number else 0.0
+        (start, left), (end, right) = self._marks[number - 1 : number + 1]
+        share = (moment - start) / (end - start)
+        return round(100 * (left + share * (right - left)) / self._whole, 3)
 
 
 def what_it_does(line: StepLine, run: Run) -> str:

@@ -357,6 +357,12 @@ def test_a_wrong_value_is_named(values: dict[str, Any], said: str) -> None:
     assert len(str(refused.value)) < 300
 
 
+def test_a_url_that_is_too_long_is_not_even_read() -> None:
+    """A number of a million digits is refused by its length, before anybody takes it for a number."""
+    with pytest.raises(UsageError, match=r"min_cost takes US dollars .*; not 1000000 characters"):
+        RunFilter.from_query({"min_cost": "9" * 1_000_000})
+
+
 @pytest.mark.parametrize("page", [{"limit": -1}, {"offset": -1}])
 def test_a_page_begins_at_the_beginning(database: Database, page: dict[str, int]) -> None:
     """A negative limit, which SQLite takes for none, is refused."""

@@ -568,7 +568,6 @@ def test_what_cannot_be_forked_is_refused(ended: tuple[Database, Run], how, erro
 
 def test_a_run_that_was_erased_meanwhile_is_not_forked(ended: tuple[Database, Run], monkeypatch) -> None:
     """Between the look at the run and the copy it may be erased: what is erased is not copied, and nothing is left."""
-    from stanchion import Ledger
     from stanchion.runs import forks
 
     database, origin = ended

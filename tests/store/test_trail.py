@@ -402,6 +402,27 @@ def test_a_head_that_is_behind_is_moved_on(trail: Trail) -> None:
     assert trail.head().count == 3
 
 
+def test_a_head_is_never_moved_back(trail: Trail) -> None:
+    """Of two who decide at once, the slower one leaves the later head where it is."""
+    add(trail)
+    early = trail.head()
+    add(trail)
+    trail._move_on(early)
+
+    assert trail.head().count == 2
+
+
+def test_a_forged_head_is_not_written_over(trail: Trail) -> None:
+    """One that names a true entry, but was not made with the key, stays for people to see."""
+    add(trail)
+    forged = head_file(trail).read_text().replace(trail.head().seal, "0" * 64)
+    head_file(trail).write_text(forged)
+    add(trail)
+
+    assert head_file(trail).read_text() == forged
+    assert trail.verify().found == 1
+
+
 @settings(max_examples=20)
 @given(text=st.one_of(st.binary(max_size=200), st.sampled_from([b"[" * 4096, b'{"count": 1e999}', b"9" * 4096])))
 def test_a_head_that_is_none_is_found_and_kept_as_evidence(text: bytes) -> None:

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from stanchion.errors import UsageError
 from stanchion.runs.ledger import time_bucket
-from stanchion.runs.operations import Operations
 from stanchion.store import Database
 from stanchion.testing import FakeClock
 from stanchion.watch.overview import Ended, Overview, Unfinished, overview, percentile
@@ -168,11 +167,12 @@ def test_only_the_money_of_today_is_told(database: Database) -> None:
 
 def test_what_is_held_back_is_told(database: Database) -> None:
     """A paused workflow is named with who paused it and why, and so is every model that was asked."""
-    Operations(database, clock=FakeClock(NOW)).pause_workflow("receipts", by="ann", reason="wrong totals")
+    held = {"workflow": "receipts", "at": NOW.isoformat(), "by": "ann", "reason": "wrong totals"}
+    insert(database, "paused_workflows", held)
     insert(database, "breakers", {"model": "openai:gpt-4o-mini", "state": "open", "changed_at": NOW.isoformat()})
 
     seen = look(database, workflow="receipts")
-    assert [(held.workflow, held.by, held.reason) for held in seen.paused] == [("receipts", "ann", "wrong totals")]
+    assert [one.model_dump(mode="python") for one in seen.paused] == [{**held, "at": NOW}]
     assert [(model.model, model.breaker) for model in seen.models] == [("openai:gpt-4o-mini", "open")]
     assert look(database, workflow="invoices").paused == []
 

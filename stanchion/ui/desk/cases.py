@@ -25,9 +25,12 @@ MOST_FIELDS = 200
 MOST_SPANS = 400
 MOST_RUNGS = 6
 LONGEST_VALUE = 4_000
+MOST_ROWS = 40
+MOST_COLUMNS = 6
 LONGEST_VALUES = 80_000
 """Characters of all values of a case together."""
 
+_NOTHING: list[Any] = [None, "", [], {}]
 _HIDDEN = {
     **{code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"},
     0x7F: "␡",
@@ -46,7 +49,8 @@ class Field(TypedDict):
 
     The `name` in the value and its `label`; its `kind` and whether it is `optional` (see `forms.About`); the texts
     that are its `choices`; how the proposed value is `shown` (None: there is none) and `typed` (None: it is too long to
-    be edited here); what the `others` say, each a rung; whether it `differs` from what is proposed.
+    be edited here); the same as a `table` of which the first row has the names, where it is a list of records; what the
+    `others` say, each a rung; whether one of them `differs` from what is proposed.
     """
 
     name: str
@@ -56,6 +60,7 @@ class Field(TypedDict):
     choices: list[str]
     shown: str | None
     typed: str | None
+    table: list[list[str]] | None
     others: list[Other]
     differs: bool
 
@@ -169,8 +174,8 @@ class _Values:
 
     def show(self, value: Any) -> tuple[str | None, str | None]:
         """Return a value as it is looked at, and as it is typed: None where it was cut."""
-        if value is None:
-            return None, ""
+        if value is None or value == []:
+            return None, "" if value is None else "[]"
         text = as_typed(value)
         longest = min(LONGEST_VALUE, max(self._left, 100))
         self._left -= min(len(text), longest)
@@ -190,6 +195,7 @@ def _field(name: str, form: Form, question: Question, values: _Values) -> Field:
         "choices": list(about.choices),
         "shown": shown,
         "typed": typed,
+        "table": None if typed is None else _table(proposed),
         "others": others,
         "differs": any(not other["same"] for other in others),
     }
@@ -208,9 +214,24 @@ def _other(rung: str, proposed: Any, value: Any, values: _Values) -> Other:
     return {"rung": visible(rung, 40), "shown": shown, "typed": typed, "same": _same(proposed, value)}
 
 
+def _table(value: Any) -> list[list[str]] | None:
+    """Return a list of records as a table of texts; None for anything else, or where it is too large for one."""
+    if (
+        not isinstance(value, list)
+        or not 0 < len(value) <= MOST_ROWS
+        or not all(isinstance(row, dict) for row in value)
+    ):
+        return None
+    columns = list(dict.fromkeys(name for row in value for name in row))
+    if not 0 < len(columns) <= MOST_COLUMNS:
+        return None
+    rows = [["" if row.get(name) is None else visible(as_typed(row[name]), 200) for name in columns] for row in value]
+    return [[visible(name, 40) for name in columns], *rows]
+
+
 def _same(one: Any, other: Any) -> bool:
     """Say whether two values are the same to a person: 12.5 and "12.50" are."""
-    if one == other:
+    if one == other or (one in _NOTHING and other in _NOTHING):
         return True
     try:
         return _is_short(one) and _is_short(other) and Decimal(str(one)) == Decimal(str(other))

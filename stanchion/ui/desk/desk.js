@@ -84,8 +84,10 @@ class Desk {
     this.take(news.cases);
     for (const [id, why] of Object.entries(news.lost)) this.lose(id, why);
     this.follow(news.first);
-    if (this.current() !== before) this.shownAt = performance.now();
+    const isNew = this.current() !== before;
+    if (isNew) this.shownAt = performance.now();
     this.show();
+    if (isNew && !this.isTypingElsewhere()) this.part(".case").focus({ preventScroll: true });
     if (news.cases.some(({ id }) => !this.cases.has(id))) this.tell(); // the server thinks that we hold it
   }
 
@@ -217,9 +219,10 @@ class Desk {
     const id = this.current();
     if (!this.mayAnswer(id)) return;
     if (!this.cases.get(id).actions.includes(mode)) return this.say(`Nothing was answered: ${otherwise}.`);
+    const looking = this.root.activeElement?.closest(".field")?.dataset.field;
     this.mode = mode;
     this.show();
-    if (mode === "edit") this.focusField();
+    if (mode === "edit") this.focusField(looking);
     else this.part("#reason").focus();
   }
 
@@ -377,6 +380,16 @@ class Desk {
     return origin.contains(this.root.host);
   }
 
+  isTypingElsewhere() {
+    return Boolean(document.activeElement?.matches("input, textarea, select, [contenteditable]"));
+  }
+
+  /** Keys go to another part of the page, which has the focus. */
+  isDeaf() {
+    const focused = document.activeElement;
+    return Boolean(focused) && focused !== this.root.host && !focused.contains(this.root.host);
+  }
+
   onKeyInside(event) {
     const typing = event.target.closest("input, textarea, select");
     const pressing = event.target.closest("button, a");
@@ -518,7 +531,7 @@ class Desk {
 
   makeField(field, number, draft) {
     const editing = this.mode === "edit" && field.typed !== null;
-    const value = editing ? makeInput(field, number, draft ?? field.typed) : make("span", { className: "value" }, shown(field.shown));
+    const value = editing ? makeInput(field, number, draft ?? field.typed) : makeValue(field);
     const tooLong = this.mode === "edit" && field.typed === null ? [make("small", {}, "Too long to be edited here.")] : [];
     const kept = !editing && draft !== undefined && draft !== field.typed ? [make("small", {}, `You typed: ${draft}`)] : [];
     const name = editing ? make("label", { htmlFor: `field-${number}` }, field.label) : make("span", { className: "name" }, field.label);
@@ -594,6 +607,7 @@ class Desk {
     const left = Math.max(0, this.waiting - this.answers.length);
     setText(this.part(".left"), `${count(left, "case")} to answer${this.skipped.length ? `, ${this.skipped.length} skipped` : ""}`);
     setList(this.part(".pending"), this.answers.slice(-5).map((answer) => standingOf(answer, now)));
+    this.part(".deaf").hidden = !this.isDeaf();
     for (const button of this.part(".keys").children) button.disabled = this.isOff(button.dataset.key);
   }
 
@@ -635,6 +649,13 @@ function make(tag, properties, content = []) {
   return element;
 }
 
+function makeValue(field) {
+  if (!field.table) return make("span", { className: "value" }, shown(field.shown));
+  const [heads, ...lines] = field.table;
+  const row = (tag, cells) => make("tr", {}, cells.map((cell) => make(tag, {}, cell)));
+  return make("table", { className: "value" }, [row("th", heads), ...lines.map((cells) => row("td", cells))]);
+}
+
 function makeInput(field, number, text) {
   const id = `field-${number}`;
   if (field.kind === "choice") {
@@ -654,7 +675,7 @@ function makeInput(field, number, text) {
 
 function makeOthers(field, number) {
   const rows = field.others.map((other, rung) => {
-    const take = other.typed === null || other.same ? [] : [make("button", { type: "button", field: number, rung, title: `Take what ${other.rung} says` }, "take")];
+    const take = other.typed === null || other.shown === null || other.same ? [] : [make("button", { type: "button", field: number, rung, title: `Take what ${other.rung} says` }, "take")];
     const said = other.same ? ["the same"] : difference(shown(other.shown), shown(field.shown));
     return make("li", { className: other.same ? "same" : "other" }, [make("b", {}, `${other.rung} `), make("span", {}, said), ...take]);
   });

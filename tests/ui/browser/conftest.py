@@ -102,12 +102,37 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     with ExitStack() as stack:
 
         def start(database: Path, *, user: str = "ana") -> Server:
-            command = [sys.executable, "-m", "stanchion.cli", "console", "--db", str(database), "--no-browser", "--port"]
+            command = [
+                sys.executable,
+                "-m",
+                "stanchion.cli",
+                "console",
+                "--db",
+                str(database),
+                "--no-browser",
+                "--port",
+            ]
             environment = {"LOGNAME": user, "USER": user}
             log = tmp_path / f"console-{user}.log"
             return stack.enter_context(served(command, database, log=log, environment=environment))
 
         yield start
+
+
+def loaded(page: Page) -> Page:
+    """Wait until a page has been made: something stands on it, and its script has ended."""
+    page.locator(".stMain .stElementContainer").first.wait_for(state="attached")
+    page.locator('[data-testid="stApp"][data-test-script-state="notRunning"]').wait_for(state="attached")
+    return page
+
+
+def eventually(page: Page, holds: Callable[[], object]) -> None:
+    """Look again and again, while the page goes on, until something holds."""
+    for _ in range(PATIENCE_MS // 100):
+        if holds():
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError("it never came to hold")
 
 
 @dataclass
@@ -139,8 +164,11 @@ class Visitors:
     @property
     def strayed(self) -> list[str]:
         """Addresses that lie beyond this machine."""
-        return [url for url in self.requests if urlsplit(url).scheme in ("http", "https", "ws", "wss") and
-                urlsplit(url).hostname not in LOOPBACK]
+        return [
+            url
+            for url in self.requests
+            if urlsplit(url).scheme in ("http", "https", "ws", "wss") and urlsplit(url).hostname not in LOOPBACK
+        ]
 
 
 @pytest.fixture(scope="session")
@@ -176,7 +204,9 @@ def waiting(tmp_path: Path) -> Callable[..., Path]:
 
         path = tmp_path / "notes.db"
         every = [*texts, *(note(each) for each in range(number))]
-        run_all(REFERENCE, [Input(id=f"note-{each}", document={"text": text}) for each, text in enumerate(every)], db=path)
+        run_all(
+            REFERENCE, [Input(id=f"note-{each}", document={"text": text}) for each, text in enumerate(every)], db=path
+        )
         return path
 
     return make

@@ -35,7 +35,9 @@ def read(state: WorkflowState) -> dict[str, Any]:
         if colon and key in Note.model_fields:
             start = text.index(line) + len(key) + 2
             output[key] = json.loads(value) if key in ("amount", "urgent", "lines") else value
-            found[key] = Found(value=output[key], confidence=0.5, evidence=Evidence(start=start, end=start + len(value)))
+            found[key] = Found(
+                value=output[key], confidence=0.5, evidence=Evidence(start=start, end=start + len(value))
+            )
     other = {**output, "amount": (output.get("amount") or 0) + 1}
     return {
         "output": output,

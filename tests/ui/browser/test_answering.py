@@ -52,8 +52,9 @@ def test_ten_presses_within_a_second_answer_ten_cases(
     page.evaluate(
         """() => {
             window.seen = [];
-            const title = () => document.querySelector("[data-testid=stBidiComponentIsolated]").shadowRoot.getElementById("title");
-            document.addEventListener("keydown", (event) => seen.push([event.timeStamp, title().textContent]), true);
+            const desk = document.querySelector("[data-testid=stBidiComponentIsolated]").shadowRoot;
+            const title = () => desk.getElementById("title").textContent;
+            document.addEventListener("keydown", (event) => seen.push([event.timeStamp, title()]), true);
         }"""
     )
     page.keyboard.type("a" * 10)
@@ -189,9 +190,7 @@ def test_leaving_the_page_loses_no_answer(
 def test_two_people_never_see_the_same_case(waiting: Waiting, serve: Serve, visitors: Visitors) -> None:
     """Two consoles of two people on one database: what one looks at, the other never gets."""
     path = waiting(number=30)
-    screens = [
-        at_the_desk(visitors.come(f"{serve(path, user=user).url}/reviews?by={user}")) for user in ("ana", "ben")
-    ]
+    screens = [at_the_desk(visitors.come(f"{serve(path, user=user).url}/reviews?by={user}")) for user in ("ana", "ben")]
     seen: list[set[str]] = [set(), set()]
     for _ in range(10):
         for page, titles in zip(screens, seen, strict=True):
