@@ -32,6 +32,7 @@ LONGEST_TEXT = 300  # characters of a text that are searched for
 LONGEST_VALUE = 300  # of any other; no name of ours is longer
 MOST_CHOICES = 2_000  # in all; a list to choose from that is longer helps nobody
 SHORTEST_BEGINNING = 3  # of the last word of a text: the beginnings of fewer letters are those of half the words
+MOST_RUNS = 1_000_000_000
 MOST_DOLLARS = 1_000_000_000
 MOST_SECONDS = 10_000_000_000
 
@@ -231,10 +232,10 @@ def find_runs(database: Database, wanted: RunFilter, *, limit: int = 50, offset:
         offset: how many are skipped.
 
     Raises:
-        UsageError: `limit` or `offset` is negative.
+        UsageError: `limit` or `offset` is negative, or beyond all bounds.
     """
-    if limit < 0 or offset < 0:
-        raise UsageError(f"A page of runs takes a limit and an offset of 0 or more; not {limit} and {offset}.")
+    if not (0 <= limit <= MOST_RUNS and 0 <= offset <= MOST_RUNS):
+        raise UsageError(f"A page of runs takes a limit and an offset of 0 or more, and at most {MOST_RUNS}.")
     where, parameters = _where(wanted)
     order = _ORDERS[wanted.sort]
     rows = database.read(

@@ -308,9 +308,10 @@ PEOPLE = (
         created_at, text_id, id, workflow, status, outcome, rung, version, model, tenant, error_class, path, worked_ms,
         cost, confidence, paused_at)""",
     "CREATE INDEX runs_of_origin ON runs (origin) WHERE origin IS NOT NULL",
+    # what workers look for
     """CREATE INDEX runs_claimable ON runs (created_at, id, reference, workflow, owner, lease_until, paused_at)
         WHERE status IN ('queued', 'running')""",
-    # what can go on; ended runs are not in it, so that looking for work costs nothing however many there are
+    # what is counted per workflow; ended runs are not in it
     """CREATE INDEX runs_unfinished ON runs (reference, created_at, workflow, status, paused_at)
         WHERE status IN ('queued', 'running', 'waiting')""",
     "CREATE VIRTUAL TABLE runs_text USING fts5 (text, tokenize = 'unicode61 remove_diacritics 2')",
