@@ -91,7 +91,7 @@ class Run(_Row):
 
     @property
     def standing(self) -> str:
-        """Where it stands, in one word: its outcome, `paused`, `review` while it waits for a person, else its status."""
+        """Where it stands, in a word: its outcome, `paused`, `review` while it waits for a person, else its status."""
         held = "paused" if self.paused_at else "review" if self.status == "waiting" else self.status
         return self.outcome or held
 
@@ -192,8 +192,8 @@ class Review(_Row):
     """One human interrupt, from asked to answered, expired or closed.
 
     Args:
-        status: `asked` until somebody answers; `expired` where nobody did in time; `closed` where its run ended or moved
-            on some other way, with `closed_why`.
+        status: `asked` until somebody answers; `expired` where nobody did in time; `closed` where its run ended or
+            moved on some other way, with `closed_why`.
         question: what the node asked; `Question.of` reads it. None once erased.
         form: JSON schema of the answer, where the interrupt names one.
         role: who may answer.

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from sqlite_utils.migrations import Migrations
 
 CONTENT: dict[str, tuple[str, ...]] = {
-    "runs": ("input", "recorded", "output", "reason"),
+    "runs": ("input", "recorded", "output", "reason", "paused_why"),
     "steps": ("state_in", "state_out", "error"),
     "calls": ("request", "answer", "error"),
     "verdicts": ("reason", "checks"),
-    "reviews": ("question", "answer", "reason"),
+    "reviews": ("question", "answer", "reason", "closed_why"),
     "opinions": ("answer",),
 }
 """The columns that `erase` empties."""

@@ -98,10 +98,10 @@ def _show(console: Console, workflow: str | None, span: str) -> None:
     with right:
         _title("Steps: how long they took")
         steps = st.empty()
-        steps.html(framed(_steps(now, {})))
+        steps.html(framed(_steps(now, None)))
         _title("Money today (UTC)")
         spent = st.empty()
-        spent.html(framed(_money(now, {})))
+        spent.html(framed(_money(now, None)))
     # the first time, loading a workflow to see its limits takes seconds: everything else stands there already
     caps = _caps(console, now)
     steps.html(framed(_steps(now, caps)))
@@ -125,16 +125,16 @@ def _troubles(console: Console, now: Overview, alive: list[WorkerStanding]) -> I
             )
     for held in now.paused:
         yield _Trouble("pause_circle", f"{held.by} paused {held.workflow}: {held.reason}", operations, "Operations")
+    if failed := sum(part.runs for part in now.ended if part.outcome == "failed"):
+        yield _Trouble("error", f"{failed} runs failed.", links.to_runs(RunFilter(standing="failed")), "See them")
     if now.waiting.overdue:
         yield _Trouble("timer_off", f"{now.waiting.overdue} reviews are overdue.", links.to_reviews(), "Answer them")
     if now.waiting.next_due and (now.waiting.next_due - now.at).total_seconds() < SOON:
         due = since(now.waiting.next_due, now.at)
         yield _Trouble("timer", f"A review expires {due}.", links.to_reviews(), "Answer it")
     if (queued := now.unfinished.queued) and not alive and not console.background.busy():
-        words = f"No worker is running, and {queued} runs are queued: `stanchion work` starts one."
+        words = f"No worker is running, and {queued} runs are queued; this starts one: stanchion work"
         yield _Trouble("hourglass_empty", words, links.to_runs(RunFilter(standing="queued")), "See them")
-    if failed := sum(part.runs for part in now.ended if part.outcome == "failed"):
-        yield _Trouble("error", f"{failed} runs failed.", links.to_runs(RunFilter(standing="failed")), "See them")
     for trouble in console.background.troubles()[:2]:
         yield _Trouble("error", trouble.what, links.to_run(trouble.run_ids[0]), "See the run")
 
@@ -188,7 +188,7 @@ def _outcomes(now: Overview) -> str:
     return " · ".join(f"{MARKS.get(name, '·')} {name} {number:,}" for name, number in _by_outcome(now).most_common())
 
 
-def _steps(now: Overview, caps: dict[str, InForce]) -> str:
+def _steps(now: Overview, caps: dict[str, InForce] | None) -> str:
     slowest = sorted(now.steps, key=lambda step: -step.p95_ms)
     rows = [
         [step.node if len({other.workflow for other in now.steps}) == 1 else f"{step.workflow}: {step.node}",
@@ -200,19 +200,19 @@ def _steps(now: Overview, caps: dict[str, InForce]) -> str:
     return table(["slowest first", "times", "half within", "95 % within", "budget"], rows, kinds=["", *["num"] * 4])
 
 
-def _budget(step: StepTimes, caps: dict[str, InForce]) -> str:
-    if step.workflow not in caps:
-        return "…"
+def _budget(step: StepTimes, caps: dict[str, InForce] | None) -> str:
+    if not caps or step.workflow not in caps:
+        return "…" if caps is None else "unknown"
     budget_ms = caps[step.workflow].policy.step_time(step.node).total_seconds() * 1_000
     return f"{duration(budget_ms)}, {step.p95_ms / budget_ms:.0%} used"
 
 
-def _money(now: Overview, caps: dict[str, InForce]) -> str:
+def _money(now: Overview, caps: dict[str, InForce] | None) -> str:
     if not now.spent_today:
         return framed("Nothing was spent today.")
     rows = []
     for one in now.spent_today[:MOST_ROWS]:
-        cap = caps[one.workflow].policy.money.workflow if one.workflow in caps else None
+        cap = caps[one.workflow].policy.money.workflow if caps and one.workflow in caps else None
         rows.append([one.workflow, money(one.spent_usd), money(one.reserved_usd), _of_cap(one.spent_usd, cap)])
     return table(["workflow", "spent", "under way", "cap a day"], rows, kinds=["", *["num"] * 3])
 

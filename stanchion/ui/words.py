@@ -24,7 +24,7 @@ MARKS = {
     "accepted": "✓",
     "reviewed": "✓",
     "rejected": "✗",
-    "expired": "⌛",
+    "expired": "○",
     "refused": "–",
     "failed": "!",
     "queued": "…",

@@ -62,32 +62,30 @@ Serve = Callable[..., Server]
 
 
 @contextmanager
-def served(command: list[str], database: Path, *, log: Path, environment: dict[str, str]) -> Iterator[Server]:
-    """Run a server until the end of the block; its port comes last in the command.
-
-    It says itself when it is ready, so nothing is waited for blindly.
-    """
+def console(database: Path, *, log: Path, user: str = "ana") -> Iterator[Server]:
+    """Run `stanchion console` until the end of the block; it says itself when it is ready."""
     port = _free_port()
+    options = ["--db", str(database), "--no-browser", "--port", str(port)]
     with log.open("w") as written:
         process = subprocess.Popen(
-            [*command, str(port)],
+            [sys.executable, "-m", "stanchion.cli", "console", *options],
             cwd=database.parent,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **environment},
+            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "LOGNAME": user, "USER": user},
             stdout=subprocess.PIPE,
             stderr=written,
             text=True,
         )
-        try:
-            assert process.stdout is not None
-            said = next((line for line in process.stdout if "URL" in line), None)
-            assert said is not None, f"the console did not start: {log.read_text()}"
-            url = f"http://127.0.0.1:{port}"
-            with urlopen(f"{url}/_stcore/health", timeout=30) as health:
-                assert health.status == 200
-            yield Server(url, database)
-        finally:
-            process.terminate()
-            process.communicate(timeout=30)
+    try:
+        assert process.stdout is not None
+        said = next((line for line in process.stdout if "URL" in line), None)
+        assert said is not None, f"the console did not start: {log.read_text()}"
+        url = f"http://127.0.0.1:{port}"
+        with urlopen(f"{url}/_stcore/health", timeout=30) as health:
+            assert health.status == 200
+        yield Server(url, database)
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
 
 
 def _free_port() -> int:
@@ -102,19 +100,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     with ExitStack() as stack:
 
         def start(database: Path, *, user: str = "ana") -> Server:
-            command = [
-                sys.executable,
-                "-m",
-                "stanchion.cli",
-                "console",
-                "--db",
-                str(database),
-                "--no-browser",
-                "--port",
-            ]
-            environment = {"LOGNAME": user, "USER": user}
-            log = tmp_path / f"console-{user}.log"
-            return stack.enter_context(served(command, database, log=log, environment=environment))
+            return stack.enter_context(console(database, log=tmp_path / f"console-{user}.log", user=user))
 
         yield start
 
@@ -182,6 +168,13 @@ def chromium() -> Iterator[Browser]:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
         browser.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each test in a browser more time than others have: servers start, pages load."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(400))
 
 
 @pytest.fixture
