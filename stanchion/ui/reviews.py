@@ -119,7 +119,7 @@ def _queue(console: Console, reviews: Reviews, workflow: str | None) -> None:
     st.markdown(f"**The queue: {number:,} waiting**{some}. Choose a row to answer it next.")
     st.dataframe(
         [_row(review, console.clock.now()) for review in waiting],
-        key="queue",
+        key=_queue_key(),
         hide_index=True,
         on_select=partial(_choose, console, reviews, [review.id for review in waiting]),
         selection_mode="single-row",
@@ -146,10 +146,16 @@ def _row(review: Review, now: datetime) -> dict[str, Any]:
     }
 
 
+def _queue_key() -> str:
+    """Another key after each choice: rows move up, and the mark would stay where it was."""
+    return f"queue_{st.session_state.get('cases_chosen', 0)}"
+
+
 def _choose(console: Console, reviews: Reviews, ids: list[str]) -> None:
-    rows = st.session_state["queue"]["selection"]["rows"]
+    rows = st.session_state[_queue_key()]["selection"]["rows"]
     if not rows or rows[0] >= len(ids):
         return
+    st.session_state["cases_chosen"] = st.session_state.get("cases_chosen", 0) + 1
     st.session_state["case_chosen"] = True
     with suppress(NotAllowed):  # logged out meanwhile: the page says so
         _session(console).wish(ids[rows[0]], reviews, console.person)

@@ -5,21 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from decimal import Decimal
 
-ICONS = {
-    "accepted": "check_circle",
-    "reviewed": "how_to_reg",
-    "rejected": "cancel",
-    "expired": "timer_off",
-    "refused": "block",
-    "failed": "error",
-    "queued": "schedule",
-    "running": "play_circle",
-    "review": "person_raised_hand",
-    "paused": "pause_circle",
-    "cancelled": "do_not_disturb_on",
-}
-"""An icon for each standing, so that none is told by its colour alone."""
-
 MARKS = {
     "accepted": "✓",
     "reviewed": "✓",
@@ -33,7 +18,7 @@ MARKS = {
     "paused": "‖",
     "cancelled": "⊘",
 }
-"""The same for places that show text only."""
+"""A mark for each standing, so that none is told by its colour alone."""
 
 
 def standing(word: str) -> str:
@@ -43,15 +28,6 @@ def standing(word: str) -> str:
         word: `Run.standing`.
     """
     return f"{MARKS.get(word, '·')} {word}"
-
-
-def icon_of(word: str) -> str:
-    """Return the icon of a standing, as Streamlit's `icon` takes it.
-
-    Args:
-        word: `Run.standing`.
-    """
-    return f":material/{ICONS.get(word, 'help')}:"
 
 
 def money(dollars: Decimal | None) -> str:

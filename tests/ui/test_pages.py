@@ -18,7 +18,7 @@ from stanchion.runs.ledger import Ledger
 from stanchion.runs.operations import Operations
 from stanchion.store import Database
 from stanchion.store.trail import Trail
-from tests.ui.pages import HOSTILE, login, markdown, open_page, read, words
+from tests.ui.pages import HOSTILE, login, markdown, open_page, read, run_letters, words
 
 Put = Callable[[str], Path]
 PAGES = ("home", "runs", "operations", "trail")
@@ -146,12 +146,6 @@ def test_who_comes_back_from_a_run_finds_the_list_that_they_left(database: Put) 
 # --- Many at once ---
 
 
-def choose(app: AppTest, *rows: int) -> None:
-    """Tick rows of the list, which AppTest has no hand for."""
-    listed = app.session_state["runs_listed"]
-    app.session_state[f"runs_table_{listed.number}"] = {"selection": {"rows": list(rows), "columns": [], "cells": []}}
-
-
 def act(app: AppTest, action: str, reason: str) -> AppTest:
     """Press an action on all runs that are found, with a reason."""
     app.toggle(key="bulk_all").set_value(True)
@@ -176,6 +170,23 @@ def test_cancel_ends_what_can_end_and_names_what_cannot(database: Put) -> None:
         "all of them",
         "no longer needed",
     ]
+
+
+def test_what_is_ticked_is_what_is_acted_on(database: Put, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is ticked stays the one that is meant, also when newer ones have come above it since."""
+    path = database("many")
+    chosen: list[int] = []
+    monkeypatch.setattr("stanchion.ui.runs._selection", lambda _listed: (chosen, []))  # AppTest cannot tick a row
+    monkeypatch.setattr("stanchion.ui.runs.FRESH", 0.0)
+    app = open_page("runs", standing="review")
+    first = table(app)["run"][0]
+    chosen.append(0)
+    run_letters(path, newer="name: Zoe?\npages: 9")
+    app.run()
+    app.text_input(key="bulk reason Cancel").set_value("this one")
+    chosen_then = [one for one in app.button if one.label == "Cancel: 1 run"]
+    chosen_then[0].click().run()
+    assert [run.id for run in Ledger(Database(path)).runs(status="cancelled")] == [first]
 
 
 def test_nothing_is_done_without_a_reason(database: Put) -> None:

@@ -42,6 +42,10 @@ FLAGS = [
 ]
 PICTURES_WANTED = os.environ.get("STANCHION_PICTURES") == "1"  # read before tests clean the environment
 PATIENCE_MS = 30_000
+NO_FOLDERS = """() => {
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) texts.currentNode.data = texts.currentNode.data.replace(/(\\/[\\w.-]+)+\\//g, "");
+}"""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -224,6 +228,7 @@ def picture() -> Callable[[Page, str], None]:
 
     def keep(page: Page, name: str) -> None:
         if PICTURES_WANTED:
+            page.evaluate(NO_FOLDERS)
             page.screenshot(path=ROOT / "docs" / "pictures" / f"{name}.png")
 
     return keep

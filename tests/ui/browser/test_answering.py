@@ -248,3 +248,52 @@ def test_everything_can_be_done_by_touch(waiting: Waiting, serve: Serve, visitor
 
     given = answers(ledger(server.database))
     assert [given[each][0] for each in titles] == ["edit", "reject", "approve"]
+
+
+def test_a_case_is_covered_when_its_time_is_over_and_a_key_only_takes_it_again(
+    waiting: Waiting, serve: Serve, visitors: Visitors, ledger: Read
+) -> None:
+    """Who comes back after lunch does not answer a case that may be somebody else's by now."""
+    server = serve(waiting(number=1))
+    page = visitors.come("about:blank")
+    page.clock.install()
+    page.goto(f"{server.url}/reviews")
+    at_the_desk(page)
+    page.clock.fast_forward(11 * 60 * 1000)
+    expect(page.locator(".trouble")).to_contain_text("You were away")
+    page.keyboard.press("a")
+    expect(page.locator(".trouble")).to_be_hidden()
+    all_sent(page)
+    assert answers(ledger(server.database)) == {}
+
+    database = Database(server.database)
+    reviews = Reviews(database)
+    (review,) = reviews.waiting()
+    reviews.release(review.id, by=Person("ben"))
+    reviews.claim(review.id, by=Person("ben"))
+    database.close()
+    page.clock.fast_forward(11 * 60 * 1000)
+    page.keyboard.press("a")
+    expect(page.locator(".trouble")).to_contain_text("ben is at work")
+    expect(page.locator(".keys .approve")).to_be_disabled()
+    page.keyboard.press("a")
+    all_sent(page)
+    assert answers(ledger(server.database)) == {}
+
+
+def test_a_case_can_be_chosen_by_its_address_and_in_the_queue(
+    waiting: Waiting, serve: Serve, visitors: Visitors, ledger: Read
+) -> None:
+    """The least urgent case is shown first to who asks for it, by a link from its run or by its row."""
+    server = serve(waiting(number=20))
+    last = ledger(server.database).reviews()[-1]
+    page = at_the_desk(visitors.come(f"{server.url}/reviews?review={last.id}", height=1600))
+    expect(page.locator("#title")).to_have_text(last.input_id)
+    third = page.get_by_test_id("stDataFrame").bounding_box()
+    assert third is not None
+    page.mouse.click(third["x"] + 16, third["y"] + 3 * 35 + 17)
+    expect(page.locator("#title")).not_to_have_text(last.input_id)
+    page.keyboard.press("a")
+    all_sent(page)
+
+    assert len(answers(ledger(server.database))) == 1

@@ -41,7 +41,7 @@ def ask(path: Path, question: dict[str, Any], *, input_id: str = "note-0") -> st
     return review.run_id
 
 
-@pytest.mark.parametrize("place", ["reviews", "home", "runs", "run?run={run}", "trail?run={run}"])
+@pytest.mark.parametrize("place", ["reviews", "", "runs", "run?run={run}", "trail?run={run}"])
 def test_what_a_document_says_is_shown_as_text_on_every_page(
     waiting: Waiting, serve: Serve, visitors: Visitors, place: str
 ) -> None:

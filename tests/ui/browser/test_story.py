@@ -38,9 +38,14 @@ def demo(tmp_path: Path, serve: Serve) -> Server:
 
 @pytest.fixture(scope="module")
 def demo_to_look_at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The same, for tests that only look."""
+    """The same, for tests that only look; two people have answered something."""
+    from stanchion import reviews
+
     folder = tmp_path_factory.mktemp("demo")
-    with console(make_demo(folder / "demo.db"), log=folder / "console.log") as server:
+    path = make_demo(folder / "demo.db")
+    for person in ("ana@example.com", "ben@example.com"):
+        reviews.answer(reviews.waiting(db=path)[0].id, "approve", by=person, db=path)
+    with console(path, log=folder / "console.log") as server:
         yield server
 
 
@@ -130,9 +135,10 @@ def test_each_page_stands_at_1280_pixels(
     """No page scrolls sideways, and none shows an error; their pictures are those in docs/."""
     demo = demo_to_look_at
     runs = ledger(demo.database)
-    (waiting, *_) = [review for review in runs.reviews() if "model" in runs.run(review.run_id).path]
-    query = f"?run={waiting.run_id}" if name == "run" else ""
-    page = visitors.come(f"{demo.url}/{name}{query}", color_scheme=scheme)
+    (answered, *_) = runs.reviews(status="answered")
+    query = f"?run={answered.run_id}" if name == "run" else ""
+    address = "" if name == "home" else f"{name}{query}"
+    page = visitors.come(f"{demo.url}/{address}", color_scheme=scheme)
     loaded(page)
     if name == "reviews":
         expect(page.locator(".keys .approve")).to_be_enabled()
@@ -142,4 +148,5 @@ def test_each_page_stands_at_1280_pixels(
     picture(page, name if scheme == "light" else f"{name}-dark")
 
     assert page.locator('[data-testid="stException"], [data-testid="stAlertContentError"]').count() == 0
+    assert page.get_by_role("dialog").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
