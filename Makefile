@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Reading bytecode back is free; writing it for 200 packages at install time is half the set-up on a small machine.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 
-.PHONY: help demo setup test lint types tests bench drill picture clean
+.PHONY: help demo console setup test lint types tests bench drill picture pictures clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,13 @@ drill: $(VENV)/.installed ## Let every fault strike every model step of receipts
 
 picture: $(VENV)/.installed ## Draw the README's picture again
 	$(BIN)/stanchion graph receipts --svg docs/receipts.svg
+
+pictures: $(VENV)/.installed-dev ## Draw docs/pictures again, in a real browser (five minutes); look at them
+	STANCHION_PICTURES=1 $(BIN)/pytest -q -n0 tests/ui/browser
+
+console: $(VENV)/.installed-dev ## The console on the demo's database
+	@test -f .stanchion/demo.db || $(BIN)/stanchion demo
+	$(BIN)/stanchion console --db .stanchion/demo.db
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

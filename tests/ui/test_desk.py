@@ -98,11 +98,11 @@ def test_nothing_hides_in_what_is_shown() -> None:
 
 def test_the_same_number_written_otherwise_is_no_difference() -> None:
     """12.5 and "12.50" agree; 12.5 and 12.6, or a missing value and a value, do not."""
-    proposal = {"a": 12.5, "b": 12.5, "c": None, "d": []}
-    said = {"a": "12.50", "b": 12.6, "c": "x", "d": None}
+    proposal = {"a": 12.5, "b": 12.5, "c": None, "d": [], "e": [{"n": "1.0", "m": None}], "f": [{"n": 1}]}
+    said = {"a": "12.50", "b": 12.6, "c": "x", "d": None, "e": [{"n": 1}], "f": [{"n": 2}]}
     case = case_of(a_review({"question": "?", "proposal": proposal, "alternatives": {"model": said}}))
 
-    assert [field["differs"] for field in case["fields"]] == [False, True, True, False]
+    assert [field["differs"] for field in case["fields"]] == [False, True, True, False, False, True]
 
 
 @given(

@@ -7,6 +7,7 @@ it is said how much is missing.
 from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
+from functools import partial
 from itertools import islice, pairwise
 from typing import Any, NamedTuple, TypedDict
 
@@ -25,6 +26,9 @@ MOST_FIELDS = 200
 MOST_SPANS = 400
 MOST_RUNGS = 6
 LONGEST_VALUE = 4_000
+DEEPEST_COMPARED = 3
+"""Levels of lists and records in which numbers that are only written otherwise are taken for the same."""
+
 MOST_ROWS = 40
 MOST_COLUMNS = 6
 LONGEST_VALUES = 80_000
@@ -71,6 +75,7 @@ class Other(TypedDict):
     rung: str
     shown: str | None
     typed: str | None
+    table: list[list[str]] | None
     same: bool
 
 
@@ -211,7 +216,8 @@ def _part(value: dict[str, Any] | None, name: str) -> Any:
 
 def _other(rung: str, proposed: Any, value: Any, values: _Values) -> Other:
     shown, typed = values.show(value)
-    return {"rung": visible(rung, 40), "shown": shown, "typed": typed, "same": _same(proposed, value)}
+    table = None if typed is None else _table(value)
+    return {"rung": visible(rung, 40), "shown": shown, "typed": typed, "table": table, "same": _same(proposed, value)}
 
 
 def _table(value: Any) -> list[list[str]] | None:
@@ -229,10 +235,14 @@ def _table(value: Any) -> list[list[str]] | None:
     return [[visible(name, 40) for name in columns], *rows]
 
 
-def _same(one: Any, other: Any) -> bool:
-    """Say whether two values are the same to a person: 12.5 and "12.50" are."""
+def _same(one: Any, other: Any, depth: int = DEEPEST_COMPARED) -> bool:
+    """Say whether two values are the same to a person: 12.5 and "12.50" are, also within lists and records."""
     if one == other or (one in _NOTHING and other in _NOTHING):
         return True
+    if depth and isinstance(one, dict) and isinstance(other, dict):
+        return all(_same(one.get(name), other.get(name), depth - 1) for name in one.keys() | other.keys())
+    if depth and isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(partial(_same, depth=depth - 1), one, other))
     try:
         return _is_short(one) and _is_short(other) and Decimal(str(one)) == Decimal(str(other))
     except InvalidOperation:

@@ -355,6 +355,8 @@ class Desk {
     for (const name of ["pointerdown", "keydown"]) on(document, name, () => this.stir(), { capture: true });
     on(document, "pointerdown", (event) => this.onPointerElsewhere(event), { capture: true });
     on(document, "visibilitychange", () => document.visibilityState === "hidden" && this.submit({ all: true }));
+    // before Streamlit hears of it: once the other page is made, it listens to this one no more
+    on(window, "popstate", () => this.submit({ all: true }), { capture: true });
     on(window, "beforeunload", (event) => this.onUnload(event));
     this.ticking = setInterval(() => this.tick(), 250);
   }
@@ -676,7 +678,7 @@ function makeInput(field, number, text) {
 function makeOthers(field, number) {
   const rows = field.others.map((other, rung) => {
     const take = other.typed === null || other.shown === null || other.same ? [] : [make("button", { type: "button", field: number, rung, title: `Take what ${other.rung} says` }, "take")];
-    const said = other.same ? ["the same"] : difference(shown(other.shown), shown(field.shown));
+    const said = other.same ? ["the same"] : other.table ? [makeValue(other)] : difference(shown(other.shown), shown(field.shown));
     return make("li", { className: other.same ? "same" : "other" }, [make("b", {}, `${other.rung} `), make("span", {}, said), ...take]);
   });
   return make("ul", { className: "others" }, rows);
