@@ -59,9 +59,7 @@ def labels(runner: Runner) -> PromptLabels:
 
 def point(runner: Runner, label: str, version: str) -> None:
     """Let a label point at a version."""
-    labels(runner).move(
-        "invoices.extract", label, as_version(wording(version)), by="ana", reason="a better wording"
-    )
+    labels(runner).move("invoices.extract", label, as_version(wording(version)), by="ana", reason="a better wording")
 
 
 def pinned(done: Any) -> tuple[str, str]:
