@@ -60,15 +60,12 @@ class Claimable(NamedTuple):
 
     Args:
         reference: what loads its workflow.
-        owner: who has it, dead or alive; None: nobody.
-        lease_until: when it is nobody's, if that owner gives no sign of life.
     """
 
     id: str
     reference: str
     workflow: str
-    owner: str | None
-    lease_until: str | None
+    created_at: str
 
 
 def as_json(value: Any) -> str:
@@ -144,31 +141,54 @@ class Ledger:
             parameters,
         )
 
+    def answers_due(self, run_id: str) -> dict[str, Any]:
+        """Return the answers that a run has not taken yet, by LangGraph's id of the interrupt.
+
+        Args:
+            run_id: full id.
+        """
+        rows = self._rows(f"SELECT interrupt_id, answer FROM reviews WHERE run_id = ? AND {_UNRESUMED}", run_id)
+        return {row["interrupt_id"]: json.loads(row["answer"]) for row in rows}
+
+    def owners(self) -> list[str]:
+        """Return whoever has a run, dead or alive."""
+        rows = self.database.read("SELECT DISTINCT owner FROM runs WHERE status = 'running' AND owner IS NOT NULL")
+        return [row["owner"] for row in rows]
+
     def claimable(
-        self, limit: int, *, workflows: Sequence[str] = (), leave_out: Collection[str] = ()
+        self,
+        limit: int,
+        *,
+        at: datetime,
+        alive: Collection[str] = (),
+        workflows: Collection[str] = (),
+        leave_out: Collection[str] = (),
     ) -> list[Claimable]:
-        """Return runs that nobody holds back and that need no person, the longest waiting first; some may be taken.
+        """Return runs that need no person and that nobody alive has, the longest waiting first.
 
         Args:
             limit: how many at the most.
+            at: the present time, by the clock that leases go by.
+            alive: owners whose runs are theirs as long as their leases hold.
             workflows: only of these; none: of all.
-            leave_out: references of workflows that are not wanted now.
+            leave_out: runs, and references of workflows, that are not wanted now.
         """
-        wanted = f"{_NOT_PAUSED} AND reference NOT IN (SELECT value FROM json_each(:leave_out))"
+        wanted = f"""{_NOT_PAUSED} AND reference NOT IN (SELECT value FROM json_each(:leave_out))
+            AND runs.id NOT IN (SELECT value FROM json_each(:leave_out))
+            AND (owner IS NULL OR lease_until < :at OR owner NOT IN (SELECT value FROM json_each(:alive)))"""
         if workflows:
             wanted += " AND runs.workflow IN (SELECT value FROM json_each(:workflows))"
-        rows = self.database.read(
-            f"""SELECT id, reference, workflow, owner, lease_until FROM (
-                    SELECT id, reference, workflow, owner, lease_until, created_at FROM runs INDEXED BY runs_claimable
-                    WHERE status IN ('queued', 'running') AND {wanted}
-                    UNION
-                    SELECT runs.id, reference, runs.workflow, owner, lease_until, created_at
-                    FROM reviews INDEXED BY reviews_unresumed JOIN runs ON runs.id = run_id
-                    WHERE {_UNRESUMED.replace("status", "reviews.status")} AND runs.status = 'waiting' AND {wanted})
-                ORDER BY created_at LIMIT :limit""",
-            {"limit": limit, "leave_out": json.dumps(list(leave_out)), "workflows": json.dumps(list(workflows))},
-        )
-        return [Claimable(**row) for row in rows]
+        given = {"leave_out": list(leave_out), "alive": list(alive), "workflows": list(workflows)}
+        values: dict[str, Any] = {"limit": limit, "at": at.isoformat()}
+        values |= {name: json.dumps(value) for name, value in given.items()}
+        columns = "runs.id, reference, runs.workflow, created_at"
+        queued = f"""SELECT {columns} FROM runs INDEXED BY runs_claimable
+            WHERE status IN ('queued', 'running') AND {wanted} ORDER BY created_at LIMIT :limit"""
+        answered = f"""SELECT DISTINCT {columns} FROM reviews INDEXED BY reviews_unresumed JOIN runs ON runs.id = run_id
+            WHERE {_UNRESUMED.replace("status", "reviews.status")} AND runs.status = 'waiting' AND {wanted}
+            LIMIT :limit"""
+        rows = [*self.database.read(queued, values), *self.database.read(answered, values)]
+        return [Claimable(**row) for row in sorted(rows, key=lambda row: str(row["created_at"]))[:limit]]
 
     def at_work(self, owner: str) -> dict[str, int]:
         """Return the runs that an owner may go on working on, with the token of its claim: none that is paused.
@@ -223,15 +243,6 @@ class Ledger:
             [*wanted.values(), limit],
         )
         return [Review(**row) for row in rows]
-
-    def count_reviews(self, *, status: str = "asked") -> int:
-        """Return how many reviews there are.
-
-        Args:
-            status: only in this status.
-        """
-        (row,) = self.database.read("SELECT count(*) AS number FROM reviews WHERE status = ?", [status])
-        return int(row["number"])
 
     def review(self, review_id: str) -> Review:
         """Return one review.
@@ -492,7 +503,7 @@ def finish(
             "error_class": error_class,
         },
     )
-    tables.conn.execute("UPDATE reviews SET resumed_at = ? WHERE run_id = ? AND resumed_at IS NULL", [at, fence.run_id])
+    tables.conn.execute(f"UPDATE reviews SET resumed_at = ? WHERE run_id = ? AND {_UNRESUMED}", [at, fence.run_id])
     tables.conn.execute(
         "UPDATE reviews SET status = 'closed', closed_why = ? WHERE run_id = ? AND status = 'asked'",
         [_ENDED_OTHERWISE, fence.run_id],
@@ -537,7 +548,7 @@ def wait_for_person(
     """
     hold(tables.conn, fence)
     for review in reviews:
-        tables.conn.execute(_ASK, {**review, "run": fence.run_id, "at": at})
+        _ask(tables, {**review, "run": fence.run_id, "at": at})
     waiting = ", ".join("?" * len(reviews))
     interrupts = [review["interrupt_id"] for review in reviews]
     tables.conn.execute(
@@ -566,13 +577,32 @@ _ASKED = (
     "id", "interrupt_id", "node", "question", "workflow", "checkpoint_id", "form", "role", "people", "stake",
     "priority", "sampled", "due_at",
 )  # fmt: skip
-_ASK = f"""
-    INSERT INTO reviews (run_id, status, asked_at, {", ".join(_ASKED)})
-    VALUES (:run, 'asked', :at, {", ".join(f":{name}" for name in _ASKED)})
-    ON CONFLICT (run_id, interrupt_id) DO UPDATE SET checkpoint_id = excluded.checkpoint_id,
-        status = CASE status WHEN 'closed' THEN 'asked' ELSE status END,
-        closed_why = CASE status WHEN 'closed' THEN NULL ELSE closed_why END
-"""
+
+
+def _ask(tables: Tables, review: Mapping[str, Any]) -> None:
+    """Put a question; one that is asked again, since a step beside it was answered, keeps its id and its place.
+
+    Who was at work on it, or agreed to it, did so to other words where it asks something else now.
+    """
+    same = "SELECT id, status, question FROM reviews WHERE run_id = :run AND interrupt_id = :interrupt_id"
+    before = tables.conn.execute(same, review).fetchone()
+    if before is None:
+        names, values = ", ".join(_ASKED), ", ".join(f":{name}" for name in _ASKED)
+        tables.conn.execute(
+            f"INSERT INTO reviews (run_id, status, asked_at, {names}) VALUES (:run, 'asked', :at, {values})", review
+        )
+        return
+    known, status, question = before
+    if status not in ("asked", "closed"):
+        return
+    changed = ", ".join(f"{name} = :{name}" for name in _ASKED if name not in ("id", "interrupt_id"))
+    tables.conn.execute(
+        f"UPDATE reviews SET status = 'asked', closed_why = NULL, {changed} WHERE id = :known",
+        {**review, "known": known},
+    )
+    if question != review["question"]:
+        tables.conn.execute("UPDATE reviews SET claimed_by = NULL, claimed_until = NULL WHERE id = ?", [known])
+        tables.conn.execute("DELETE FROM opinions WHERE review_id = ?", [known])
 
 
 def _plain(output: dict[str, Any] | None) -> str | None:

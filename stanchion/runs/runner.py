@@ -351,22 +351,17 @@ class Runner:
         self._observe("claimed", run_id)
         recorder = StepRecorder(self._database, fence, self._clock, self._observe)
         try:
-            await self._settle(fence, await self._run_graph(row, recorder))
+            try:
+                await self._settle(fence, await self._run_graph(row, recorder))
+            except Exception as error:
+                await self._end_by(error, fence, recorder)
             await recorder.written()
-        except (StoreError, ModelNotLoadable):
-            await self._give_back(fence)  # nothing is wrong with it: it goes on once database or model can be used
-            raise
-        except GraphDrained:
-            await recorder.written()
-            await self._give_back(fence)
-        except Exception as error:
-            if any(isinstance(cause, LeaseLost) for cause in _single(error)):
-                self._observe("lost", run_id)
-                return
-            if isinstance(error, sqlite3.Error) and _node_that_raised(error) is None:
-                raise StoreError(f"The database {self._path} failed: {error}.") from error
-            await self._end_by(error, fence, recorder)
-            await recorder.written()
+        except LeaseLost:
+            self._observe("lost", run_id)
+        except (StoreError, ModelNotLoadable, GraphDrained, asyncio.CancelledError) as error:
+            await self._give_back(fence)  # nothing is wrong with the run: whoever comes next goes on with it
+            if not isinstance(error, GraphDrained):
+                raise
 
     async def _give_back(self, fence: Fence) -> None:
         with suppress(StoreError):  # its lease ends by itself
@@ -390,9 +385,16 @@ class Runner:
                         self._working[run_id].control.request_drain()
 
     async def _end_by(self, error: Exception, fence: Fence, recorder: StepRecorder) -> None:
-        outcome = self._outcome_of(error, recorder)
-        with suppress(LeaseLost):
-            await self._finish(fence, outcome, type(_single(error)[0]).__name__)
+        """End a run by the exception that came out of it; raise on what says nothing of the run itself."""
+        causes = _single(error)
+        if lost := next((cause for cause in causes if isinstance(cause, LeaseLost)), None):
+            raise lost
+        if isinstance(error, GraphDrained | StoreError | ModelNotLoadable):
+            await recorder.written()
+            raise error
+        if isinstance(error, sqlite3.Error) and _node_that_raised(error) is None:
+            raise StoreError(f"The database {self._path} failed: {error}.") from error
+        await self._finish(fence, self._outcome_of(error, recorder), type(causes[0]).__name__)
 
     def _outcome_of(self, error: Exception, recorder: StepRecorder) -> Outcome:
         """Return how a run ends that an exception came out of: a limit's no that nobody took, or a defect."""
@@ -449,12 +451,7 @@ class Runner:
         if row["started_at"] is None or await self._saver.aget_tuple(config) is None:
             return {"document": checkpointable(json.loads(row["input"]))}
         await recorder.catch_up(self._graph, config)
-        answers = self.ledger.reviews(run_id=row["id"], status=None)
-        unused = {
-            review.interrupt_id: review.answer
-            for review in answers
-            if review.status in ("answered", "expired") and review.resumed_at is None
-        }
+        unused = self.ledger.answers_due(row["id"])
         if not unused:
             return None
         pending = {item.id for item in (await self._graph.aget_state(config)).interrupts}

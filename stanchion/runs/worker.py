@@ -12,7 +12,7 @@ import os
 import platform
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -32,10 +32,12 @@ if TYPE_CHECKING:
     from sqlite_utils import Database as Tables
 
 POLL_SECONDS = 0.5
-LOOK_AT = 200
-SIGN_SECONDS = 10.0  # how often a worker says that it still works
+SIGN_SECONDS = 5.0  # how often a worker says that it still works
+SILENT = timedelta(seconds=20)  # after which one that lives counts as hanging
 AGAIN_SECONDS = 60.0  # after which a run is tried again that could not be worked on here
 GOODBYE_SECONDS = 30.0  # how long steps under way may go on once a worker is told to stop
+
+_SIGNS = SystemClock()  # signs of life and leases are between processes, which share no clock but the machine's
 
 Trouble = Callable[[str], None]
 """Told in words what a worker could not do; it goes on with everything else."""
@@ -50,6 +52,7 @@ class WorkerStanding(NamedTuple):
         workflows: what it works on; empty: everything.
         started_at: when it began.
         stopping: it begins nothing any more.
+        silent: it has given no sign of life for 20 seconds, as if it hung or was suspended.
     """
 
     name: str
@@ -58,6 +61,7 @@ class WorkerStanding(NamedTuple):
     workflows: tuple[str, ...]
     started_at: datetime
     stopping: bool
+    silent: bool
 
 
 def workers(database: Database) -> list[WorkerStanding]:
@@ -75,6 +79,7 @@ def workers(database: Database) -> list[WorkerStanding]:
             tuple(json.loads(row["workflows"])),
             datetime.fromisoformat(row["started_at"]),
             stopping=row["stopping_at"] is not None,
+            silent=datetime.fromisoformat(row["seen_at"]) + SILENT < _SIGNS.now(),
         )
         for row in rows
         if is_alive(database.path, row["name"])
@@ -89,7 +94,8 @@ def worker_running(database: Database, workflow: str) -> bool:
         workflow: the workflow's name.
     """
     return any(
-        not worker.stopping and (not worker.workflows or workflow in worker.workflows) for worker in workers(database)
+        not (worker.stopping or worker.silent) and (not worker.workflows or workflow in worker.workflows)
+        for worker in workers(database)
     )
 
 
@@ -150,7 +156,7 @@ class Worker:
         try:
             async with self._open_runners:
                 self._ledger, self._reviews = Ledger(self._database), Reviews(self._database, clock=self._clock)
-                await self._database.write(partial(_register, owner.name, list(self._named), self._now()))
+                await self._database.write(partial(_register, owner.name, list(self._named), _now()))
                 stopping = asyncio.create_task(stop.wait())
                 while not stop.is_set():
                     await self._look(owner)
@@ -169,14 +175,14 @@ class Worker:
         try:
             await self._sign(owner)
             await asyncio.to_thread(self._reviews.expire_due)
-        except StoreError as error:
-            self._trouble(str(error))
+        except Exception as error:  # a row that nobody can read must not end the work on all others
+            self._trouble(_in_words(error))
 
     def _begin(self) -> bool:
         """Begin as many runs as there is room for; say whether there was no room for more."""
         room = self._concurrency - len(self._at_work)
         try:
-            due = self._due(room)
+            due = self._due(room) if room else []
         except StoreError as error:
             self._trouble(str(error))
             return False
@@ -185,24 +191,23 @@ class Worker:
         return len(due) == room
 
     def _due(self, room: int) -> list[Claimable]:
-        """Return what to begin now; what could not be worked on lately must not stand before everything else."""
+        """Return what to begin now, in which nothing stands that could not be worked on lately."""
         now = self._clock.monotonic()
         self._not_before = {name: at for name, at in self._not_before.items() if at > now}
-        skipped = self._not_before.keys() | self._at_work.keys()
-        found = self._ledger.claimable(
-            LOOK_AT + len(skipped), workflows=list(self._named), leave_out=self._not_before.keys()
+        alive = [owner for owner in self._ledger.owners() if is_alive(self._database.path, owner)]
+        return self._ledger.claimable(
+            room,
+            at=_SIGNS.now(),
+            alive=alive,
+            workflows=self._named.keys(),
+            leave_out=self._not_before.keys() | self._at_work.keys(),
         )
-        return [run for run in found if run.id not in skipped and self._is_free(run)][:room]
-
-    def _is_free(self, run: Claimable) -> bool:
-        lease_over = run.lease_until is not None and run.lease_until < SystemClock().now().isoformat()
-        return run.owner is None or lease_over or not is_alive(self._database.path, run.owner)
 
     async def _advance(self, run: Claimable) -> None:
         try:
             await (await self._runner(run)).advance([run.id])
-        except StanchionError as error:
-            self._try_again_later(run.id, f"The run {run.id} could not be worked on: {error}")
+        except Exception as error:  # whatever it is, it is this run's only
+            self._try_again_later(run.id, f"The run {run.id} could not be worked on: {_in_words(error)}")
         finally:
             del self._at_work[run.id]
 
@@ -212,7 +217,7 @@ class Worker:
             self._runners[run.reference] = asyncio.create_task(self._open(run))
         try:
             return await asyncio.shield(self._runners[run.reference])
-        except StanchionError:
+        except Exception:
             self._runners.pop(run.reference, None)
             self._not_before[run.reference] = self._clock.monotonic() + AGAIN_SECONDS
             raise
@@ -229,7 +234,7 @@ class Worker:
 
     async def _say_goodbye(self, owner: Owner) -> None:
         with suppress(StoreError):
-            await self._database.write(partial(_stopping, owner.name, self._now()))
+            await self._database.write(partial(_stopping, owner.name, _now()))
         for opening in self._runners.values():
             if opening.done() and not opening.exception():
                 opening.result().drain()
@@ -245,10 +250,18 @@ class Worker:
     async def _sign(self, owner: Owner) -> None:
         if self._clock.monotonic() - self._signed > SIGN_SECONDS:
             self._signed = self._clock.monotonic()
-            await self._database.write(partial(_seen, owner.name, self._now(), self._database.path))
+            await self._database.write(partial(_seen, owner.name, _now(), self._database.path))
 
-    def _now(self) -> str:
-        return self._clock.now().isoformat()
+
+def _now() -> str:
+    return _SIGNS.now().isoformat()
+
+
+def _in_words(error: Exception) -> str:
+    """Say what went wrong; the words of others' errors may hold a document."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return str(error) if isinstance(error, StanchionError) else f"a defect ({type(error).__name__})"
 
 
 def _register(name: str, workflows: list[str], at: str, tables: Tables) -> None:

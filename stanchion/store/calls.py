@@ -1,6 +1,7 @@
 """The journal of paid calls: what was started, what was answered, so that no kept answer is ever paid for twice.
 
 What is written here is written inside the transaction that reserves or settles a call's money, so it costs no commit.
+A call may end after its run was erased: then its money and times are kept, and nothing of what was asked or said.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from stanchion.store.database import Database
+from stanchion.store.migrations import CONTENT
 
 
 class CallKey(NamedTuple):
@@ -45,7 +47,8 @@ class Journal:
             key: which call.
         """
         rows = self.database.read(
-            "SELECT * FROM calls WHERE run_id = ? AND task_id = ? AND key = ? AND status = 'answered'",
+            """SELECT * FROM calls WHERE run_id = ? AND task_id = ? AND key = ? AND status = 'answered'
+               AND answer IS NOT NULL""",
             (key.run_id, key.task_id, key.content),
         )
         return rows[0] if rows else None
@@ -67,7 +70,7 @@ def add_call(connection: sqlite3.Connection, call_id: str, key: CallKey, row: Ma
         "node": key.node,
         "key": key.content,
         "status": "started",
-        **row,
+        **(row if _may_hold(connection, _OF_RUN, key.run_id) else _without_content(row)),
     }
     columns = ", ".join(whole)
     marks = ", ".join(f":{name}" for name in whole)
@@ -97,5 +100,19 @@ def end_call(connection: sqlite3.Connection, call_id: str, row: Mapping[str, Any
         call_id: as given to `add_call`.
         row: status, answer or error, tokens, money and times.
     """
-    changes = ", ".join(f"{name} = :{name}" for name in row)
-    connection.execute(f"UPDATE calls SET {changes} WHERE id = :id", {**row, "id": call_id})  # noqa: S608
+    kept = row if _may_hold(connection, _OF_CALL, call_id) else _without_content(row)
+    changes = ", ".join(f"{name} = :{name}" for name in kept)
+    connection.execute(f"UPDATE calls SET {changes} WHERE id = :id", {**kept, "id": call_id})  # noqa: S608
+
+
+def _may_hold(connection: sqlite3.Connection, sql: str, key: str) -> bool:
+    """Say whether what was asked and said may be written: not where the run was erased meanwhile, or is gone."""
+    return connection.execute(sql, [key]).fetchone() is not None
+
+
+_OF_RUN = "SELECT 1 FROM runs WHERE id = ? AND erased_at IS NULL"
+_OF_CALL = "SELECT 1 FROM calls JOIN runs ON runs.id = run_id WHERE calls.id = ? AND erased_at IS NULL"
+
+
+def _without_content(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in CONTENT["calls"]}

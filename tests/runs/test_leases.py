@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from langgraph.graph import END, START, StateGraph
+from langgraph.types import interrupt
 from typing_extensions import TypedDict
 
 from stanchion import Runner, Workflow
@@ -194,3 +195,76 @@ def test_a_drained_runner_gives_its_runs_back(make_runner) -> None:
             return left.status, never.status, before, done.outcome, halves.begun
 
     assert run(story()) == ("queued", "queued", ["first"], "accepted", ["first", "second"])
+
+
+def test_a_run_cancelled_just_before_its_defect_disturbs_no_other(make_runner) -> None:
+    """A node that raises after its run was cancelled ends nothing: whoever advanced it gets all runs as they stand."""
+
+    async def story() -> Any:
+        halves = Halves()
+        inner = halves.first
+
+        async def first_and_raise(state: Counted) -> dict[str, Any]:
+            await inner(state)
+            raise KeyError("gone")
+
+        builder = StateGraph(Counted)
+        builder.add_node("first", first_and_raise)
+        builder.add_edge(START, "first")
+        builder.add_edge("first", END)
+        async with make_runner(Workflow(builder.compile(), name="halves", version="1")) as runner:
+            operations = Operations(runner.ledger.database, clock=FakeClock())
+            (run_id,) = await runner.queue([document()])
+            working = asyncio.create_task(runner.advance([run_id]))
+            await halves.inside.wait()
+            await asyncio.to_thread(operations.cancel, [run_id], by="Ada", reason="A double.")
+            halves.may_end.set()
+            return [one.status for one in await working]
+
+    assert run(story()) == ["cancelled"]
+
+
+def test_a_runner_that_is_cancelled_gives_its_runs_back(make_runner) -> None:
+    """Who interrupts `stanchion run` leaves runs that anybody can go on with, with the time they were worked on."""
+
+    async def story() -> Any:
+        halves, clock = Halves(), FakeClock()
+        async with make_runner(halves.workflow, clock=clock) as runner:
+            (run_id,) = await runner.queue([document()])
+            working = asyncio.create_task(runner.advance([run_id]))
+            await halves.inside.wait()
+            clock.advance(7)
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)
+            left = runner.ledger.run(run_id)
+            return left.status, left.worked_ms
+
+    assert run(story()) == ("queued", 7000.0)
+
+
+def test_a_question_that_became_another_one_is_asked_anew(make_runner) -> None:
+    """Where a step that waits is executed again and asks something else, people see that, and nobody's claim holds."""
+    said = iter(["Pay 100?", "Pay 300?", "Pay 300?"])
+
+    def other(_state: Counted) -> dict[str, Any]:
+        return {"document": {"paid": interrupt({"question": next(said)})}}
+
+    builder = StateGraph(Counted)
+    builder.add_node("one", lambda _state: {"said": str(interrupt({"question": "Go on?"}))})
+    builder.add_node("other", other)
+    for node in ("one", "other"):
+        builder.add_edge(START, node)
+        builder.add_edge(node, END)
+
+    async def story() -> Any:
+        async with make_runner(Workflow(builder.compile(), name="two", version="1")) as runner:
+            await runner.start([document()])
+            first, second = sorted(runner.ledger.reviews(), key=lambda one: one.node)
+            await asyncio.to_thread(runner.reviews.claim, second.id, by="Ada")
+            await runner.answer(first.id, "approve", by="Bob")
+            return second, runner.ledger.review(second.id)
+
+    before, after = run(story())
+
+    assert (before.question["question"], after.question["question"]) == ("Pay 100?", "Pay 300?")
+    assert (after.id, after.status, after.claimed_by) == (before.id, "asked", None)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from langgraph.graph import END, START, StateGraph
+from langgraph.types import Send, interrupt
 
 from stanchion import RunContext, Runner, Worker, Workflow
 from stanchion.errors import WorkflowError
@@ -22,7 +23,7 @@ from stanchion.runs.ledger import Ledger
 from stanchion.runs.operations import Operations
 from stanchion.runs.reviews import Reviews
 from stanchion.runs.worker import worker_running, workers
-from stanchion.store import Database
+from stanchion.store import Database, Owner
 from stanchion.verdict import Outcome, Verdict
 from tests.runs.conftest import Invoice, document, run
 
@@ -66,7 +67,16 @@ def short() -> Workflow:
     return Workflow(builder.compile(), name="short", version="1", reference=f"{HERE}:quick")
 
 
-workflow, quick = asking(), short()
+def questions(number: int) -> Workflow:
+    """A workflow that asks many people at once."""
+    builder = StateGraph(WorkflowState)
+    builder.add_node("ask", lambda _state: interrupt("May it?") and {})
+    builder.add_conditional_edges(START, lambda _state: [Send("ask", {"source": None}) for _ in range(number)], ["ask"])
+    builder.add_edge("ask", END)
+    return Workflow(builder.compile(), name="many", version="1", reference=f"{HERE}:many")
+
+
+workflow, quick, many = asking(), short(), questions(130)
 gone = Workflow(short().graph, name="gone", version="1", reference=f"{HERE}:nothing")
 
 
@@ -287,3 +297,72 @@ def test_two_workers_share_the_runs(db: Path) -> None:
 
     assert rows(db, "SELECT DISTINCT outcome, token FROM runs") == [{"outcome": "accepted", "token": 1}]
     assert rows(db, "SELECT max(attempts) AS most FROM steps") == [{"most": 1}]
+
+
+def test_what_others_have_hides_nothing(db: Path) -> None:
+    """However many older runs somebody alive works on, a free one behind them is found."""
+    others = queue(db, quick, 300)
+    queue(db, quick, 1)
+    database = Database(db)
+    owner = Owner(database.path, "busy")
+    database.write_now(
+        lambda tables: tables.conn.executemany(
+            "UPDATE runs SET status = 'running', owner = 'busy', lease_until = '2999-01-01' WHERE id = ?",
+            [(run_id,) for run_id in others],
+        )
+    )
+    database.close()
+
+    work_until(db, ended=1)
+    owner.release()
+
+    assert rows(db, "SELECT count(*) AS number FROM runs WHERE outcome = 'accepted'") == [{"number": 1}]
+
+
+def test_a_row_that_cannot_be_read_is_its_own_trouble(db: Path) -> None:
+    """A run whose row is spoilt is told of, and put off; all others are run."""
+    first, *_ = queue(db, quick, 3)
+    database = Database(db)
+    database.write_now(lambda tables: tables.conn.execute("UPDATE runs SET token = 'x' WHERE id = ?", [first]))
+    database.close()
+    told: list[str] = []
+
+    work_until(db, ended=2, concurrency=1, trouble=told.append)
+
+    assert [words for words in told if first in words] == [
+        f"The run {first} could not be worked on: a defect (TypeError)"
+    ]
+
+
+def test_a_worker_that_hangs_is_none(db: Path) -> None:
+    """A worker that was not heard of for a while counts as none, so whoever answers goes on with the run."""
+
+    async def story() -> Any:
+        database, stop = Database(db), asyncio.Event()
+        working = asyncio.create_task(Worker(db=db).run(stop))
+        while not worker_running(database, "asking"):
+            await asyncio.sleep(0)
+        await database.write(
+            lambda tables: tables.conn.execute("UPDATE workers SET seen_at = '2024-01-01T00:00:00+00:00'")
+        )
+        seen = workers(database)[0].silent, worker_running(database, "asking")
+        stop.set()
+        await working
+        database.close()
+        return seen
+
+    assert run(story()) == (True, False)
+
+
+def test_more_answers_than_a_list_shows_are_all_taken(db: Path) -> None:
+    """A run with 130 questions at once takes every answer that it was given."""
+    queue(db, many, 1)
+    work_until(db, waiting=1)
+    database = Database(db)
+    for asked in Ledger(database).reviews(limit=200):
+        Reviews(database, workflow=many).answer(asked.id, "approve", by="Ada")
+    database.close()
+
+    work_until(db, ended=1)
+
+    assert rows(db, "SELECT outcome FROM runs") == [{"outcome": "accepted"}]
