@@ -76,7 +76,12 @@ class Person:
         Args:
             name: from a table.
         """
-        return _folded(self.name) == _folded(name)
+        return self.folded == _folded(name)
+
+    @property
+    def folded(self) -> str:
+        """What all spellings of the name have in common."""
+        return _folded(self.name)
 
 
 def as_person(by: Person | str) -> Person:
@@ -98,7 +103,7 @@ def read_people(folder: Path | None = None) -> Mapping[str, frozenset[str]]:
         folder: where the file is looked for; the current folder by default.
 
     Raises:
-        UsageError: the file cannot be read, or a person has no list of roles.
+        UsageError: the file cannot be read, or a person has no list of roles, or stands in it in two spellings.
     """
     path = (folder or Path.cwd()) / OPERATORS_FILE
     if not path.is_file():
@@ -106,6 +111,13 @@ def read_people(folder: Path | None = None) -> Mapping[str, frozenset[str]]:
     people = read_toml(path).get("people", {})
     if not isinstance(people, dict):
         raise UsageError(f"{path}: [people] is a table of e-mail addresses to lists of roles.")
+    spellings: dict[str, str] = {}
+    for name in people:
+        other = spellings.setdefault(_folded(name), name)
+        if other != name:
+            raise UsageError(
+                f"{path}: [people] names one person twice, as {other!r} and as {name!r}; keep one of them."
+            )
     return {_folded(name): _roles(path, name, roles) for name, roles in people.items()}
 
 

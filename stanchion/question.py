@@ -25,6 +25,9 @@ class Question(BaseModel):
         role: who may answer: `reviewer`, `operator`, or a role of your own.
         people: how many different people must give the same answer: 1, or 2.
         stake: what is lost if the proposal is wrong, in the unit of your choice, such as dollars.
+        stake_field: the field of the value that holds its stake; None: none does, so nobody can say what an edited
+            value's is.
+        two_people_from: the stake from which a value takes two people; None: `people` holds for all.
         expires_after: seconds until the question goes its safe way unanswered; None: never.
         sampled: the run would have been accepted; it was drawn for a check.
     """
@@ -42,6 +45,8 @@ class Question(BaseModel):
     role: str = "reviewer"
     people: int = Field(default=1, ge=1, le=2)
     stake: float = Field(default=1.0, ge=0)
+    stake_field: str | None = None
+    two_people_from: float | None = None
     expires_after: float | None = Field(default=None, gt=0)
     sampled: bool = False
 
@@ -55,6 +60,17 @@ class Question(BaseModel):
         """The expected loss if the proposal were taken unseen: its stake times the probability that it is wrong."""
         return self.stake * (1.0 - (self.confidence or 0.0))
 
+    def people_for(self, value: Any) -> int:
+        """Return how many different people must give an edited value: 2 as well where nobody can say what its stake is.
+
+        Args:
+            value: in JSON form, as the question's type writes it; None where nobody has read it by its type.
+        """
+        if self.two_people_from is None:
+            return self.people
+        stake = stake_in(value, self.stake_field)
+        return 1 if stake is not None and stake < self.two_people_from else 2
+
     @classmethod
     def of(cls, asked: Any) -> Question:
         """Return what was asked; a question of somebody else's node becomes one with words only.
@@ -66,6 +82,21 @@ class Question(BaseModel):
             return cls.model_validate(asked)
         except (ValidationError, RecursionError):
             return cls(question=asked if isinstance(asked, str) else "", proposal=_proposal(asked))
+
+
+def stake_in(value: Any, field: str | None) -> float | None:
+    """Return what is lost if a value is wrong, without its sign; None where nobody can say.
+
+    Args:
+        value: hostile.
+        field: of it that holds an amount.
+    """
+    held = value.get(field) if isinstance(value, dict) else None
+    try:
+        stake = abs(float(held))  # type: ignore[arg-type]  # whatever is no number raises
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return stake if math.isfinite(stake) else None
 
 
 def _proposal(asked: Any) -> dict[str, Any] | None:

@@ -35,14 +35,18 @@ def erase(
 
     with options.open_ledger(db) as ledger:
         erased = erase_run(ledger.database, run_id, by=options.who(None))
+        above = [run for run in ledger.runs_of([erased[0].origin or ""]) if run.erased_at is None]
     if as_json:
         output.print_json(erased)
         return
     run, others = erased[0], len(erased) - 1
+    if not run.id.startswith(run_id):
+        typer.echo(f"The run {run_id} was pruned before; erased what the {len(erased)} made from it held.")
+        return
     made_from_it = f", and the {others} made from it," if others else ""
     typer.echo(f"Erased what the run {run.id}{made_from_it} held. Backups made before still hold it.")
-    if run.origin:
-        typer.echo(f"It was made from the run {run.origin}, which still holds the same document.")
+    for origin in above:
+        typer.echo(f"It was made from the run {origin.id}, which still holds the same document.")
 
 
 def prune(
@@ -71,8 +75,7 @@ def backup(
     from stanchion.store.trail import Trail
 
     with options.open_ledger(db) as ledger:
-        Trail(ledger.database).copy_files(target)  # first: a head may lag behind its rows, never run ahead of them
-        ledger.database.backup(target)
+        Trail(ledger.database).backup(target)
     if as_json:
         output.print_json({"backup": target})
     else:

@@ -78,11 +78,12 @@ def runs(
     wanted = RunFilter.from_query(asked)
     with options.open_ledger(db) as ledger:
         found = ledger.runs_of([line.id for line in find_runs(ledger.database, wanted, limit=limit)])
-    if as_json:
-        output.print_json(found)
-        return
-    screen = output.console()
-    screen.print(output.runs_table(found, width=screen.width) if found else "No runs.")
+        if as_json:
+            output.print_json(found)
+            return
+        screen = output.console()
+        screen.print(output.runs_table(found, width=screen.width) if found else "No runs.")
+        output.tell_paused(ledger.database, workflow)
 
 
 def show(
@@ -91,10 +92,12 @@ def show(
     as_json: options.AsJson = False,
 ) -> None:
     """Show what happened in a run: the path taken, each step with time, cost and verdict."""
+    from stanchion.runs.reviews import Reviews
+
     with options.open_ledger(db) as ledger:
         run = ledger.run(run_id)
         steps, calls = ledger.steps(run.id), ledger.calls(run.id)
-        verdicts, reviews = ledger.verdicts(run.id), ledger.reviews(run_id=run.id, status=None)
+        verdicts, reviews = ledger.verdicts(run.id), Reviews(ledger.database).of_run(run.id)
     if as_json:
         output.print_json({"run": run, "steps": steps, "calls": calls, "verdicts": verdicts, "reviews": reviews})
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -125,7 +124,7 @@ def fork(
     from stanchion.blocking import wait_for
     from stanchion.runs.forks import fork as make_fork
 
-    who, edits = options.who(by), _edits(edit or [])
+    who, edits = options.who(by), options.edits(edit or [], "key")
     with options.open_ledger(db) as ledger:
         made = wait_for(
             make_fork(ledger.database, run_id, at=at, by=who, reason=reason, edits=edits, model=model, prompts=prompts)
@@ -168,25 +167,3 @@ def _tell_how_to_go_on(runs: Sequence[Run], db: Path | None, as_json: bool) -> N
         ids = [output.short(run.id) for run in runs[:10]] if len(runs) <= 10 else []
         line = output.command("resume", *ids, *(["--db", db] if db else []))
         typer.echo(f"A worker takes it up, or this:\n  {line}")
-
-
-def _edits(pairs: Sequence[str]) -> dict[str, Any]:
-    """Read KEY=VALUE, where the value is JSON if it looks like it, else text."""
-    edits: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise UsageError(f"--edit takes KEY=VALUE; {pair!r} has no key before an equals sign.")
-        edits[key] = _json_or_text(key, value)
-    return edits
-
-
-def _json_or_text(key: str, value: str) -> Any:
-    if value[:1] not in set('[{"') and value not in ("null", "true", "false"):
-        return value
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(
-            f"The value of --edit {key}=… looks like JSON, and is none ({type(error).__name__})."
-        ) from error

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import getpass
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -87,6 +88,44 @@ def who(by: str | None) -> Person:
     from stanchion.people import Person, as_person
 
     return Person(you(), None, "system") if by is None else as_person(by)
+
+
+def edits(pairs: Sequence[str], named: str) -> dict[str, Any]:
+    """Return what `--edit` gives, by name: values as JSON where they look like it, else as text.
+
+    What looks like JSON is a list, an object, a text in quotes, `null`, `true` and `false`; not a number, since whoever
+    takes it reads text by the field's type, to the last decimal.
+
+    Args:
+        pairs: from `--edit`.
+        named: what stands before the equals sign: `field` or `key`.
+
+    Raises:
+        UsageError: nothing stands before an equals sign, or what looks like JSON is none.
+    """
+    from stanchion.errors import UsageError
+
+    read: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--edit takes {named.upper()}=VALUE; {pair!r} has no {named} before an equals sign.")
+        read[name] = _json_or_text(name, value)
+    return read
+
+
+def _json_or_text(name: str, value: str) -> Any:
+    from stanchion.errors import UsageError
+
+    if not value.startswith(("[", "{", '"')) and value not in ("null", "true", "false"):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(
+            f"The value of --edit {name}=… looks like JSON, and is none ({type(error).__name__}): a text that begins "
+            "like JSON stands in quotes."
+        ) from error
 
 
 def one_of(option: str, value: str | None, choices: Sequence[str]) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from stanchion.runs.recorder import Observe
     from stanchion.runs.records import Run
+    from stanchion.store import Database
 
 LONGEST_CELL = 60
 SHORT_ID = 8  # of 12 characters: among ten thousand runs two begin alike once in 20,000 databases
@@ -134,6 +135,22 @@ def runs_table(runs: Sequence[Run], *, fields: Sequence[str] = (), width: int) -
         why = run.reason or ("" if wide or run.rung is None else f"by {run.rung}")
         made.add_row(*map(Text, [*cells, plain(why or " ", longest=for_why)]))
     return made
+
+
+def tell_paused(database: Database, workflow: str | None = None) -> None:
+    """Say which workflows an operator holds back, since when, who did it and why; nothing where none is.
+
+    Args:
+        database: open.
+        workflow: only of this one.
+    """
+    from stanchion.runs.operations import Operations
+
+    for paused in Operations(database).paused_workflows():
+        if workflow in (None, paused.workflow):
+            since = f"{paused.at:%Y-%m-%d %H:%M} UTC"
+            line = f"The workflow {paused.workflow} is paused since {since} by {paused.by}: {paused.reason}"
+            typer.echo(plain(line, longest=1_000))
 
 
 def counts(runs: Sequence[Run]) -> str:

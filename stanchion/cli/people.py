@@ -48,12 +48,14 @@ def reviews(
         output.print_json(waiting)
         return
     screen = output.console()
-    if not waiting:
+    if not number:
         screen.print("Nobody is waiting for an answer.")
         return
     screen.print(_queue(waiting))
-    if number > len(waiting):
-        screen.print(f"{number - len(waiting)} more wait; --limit shows them.")
+    if spoilt := min(number, limit) - len(waiting):
+        screen.print(f"{spoilt} cannot be read: something other than Stanchion changed their rows.")
+    if number > limit:
+        screen.print(f"{number - limit} more wait; --limit shows them.")
     command = output.command("review", "ID", *(["--db", db] if db else []))
     typer.echo(f"\nThe whole question, with the document:\n  {command}")
     typer.echo(f"Answer with:\n  {command}  --approve | --edit FIELD=VALUE | --reject --reason TEXT")
@@ -91,7 +93,7 @@ def review(
         "release": release,
     }
     chosen = _at_most_one([name for name, wanted in given.items() if wanted])
-    who = by if by is not None else _you()
+    who = options.who(by)
     path = options.existing_database(db)
     match chosen:
         case "claim":
@@ -100,8 +102,7 @@ def review(
             desk.release(review_id, by=who, db=path)
         case "approve" | "edit" | "value" | "reject":
             action = "edit" if chosen == "value" else chosen
-            edits = _edits(edit or [])
-            said = {"edits": edits, "output": _json(value), "reason": reason}
+            said = {"edits": options.edits(edit or [], "field"), "output": _json(value), "reason": reason}
             _answer(review_id, action, who, path, as_json, said)
             return
     _show(desk.get(review_id, db=path), as_json)
@@ -145,13 +146,7 @@ def _at_most_one(chosen: list[str]) -> str | None:
     return chosen[0] if chosen else None
 
 
-def _you() -> Person:
-    from stanchion.people import Person
-
-    return Person(options.you(), None, "system")
-
-
-def _answer(review_id: str, action: str, who: Person | str, db: Path, as_json: bool, said: dict[str, Any]) -> None:
+def _answer(review_id: str, action: str, who: Person, db: Path, as_json: bool, said: dict[str, Any]) -> None:
     from stanchion import reviews as desk
 
     after = desk.answer(review_id, action, by=who, db=db, **said)
@@ -162,6 +157,8 @@ def _answer(review_id: str, action: str, who: Person | str, db: Path, as_json: b
         screen.print(output.runs_table([after], fields=list(said["edits"])[:3], width=screen.width))
         if after.status == "waiting":
             screen.print("It goes on when a worker takes it, or has another question: `stanchion reviews`.")
+            with options.open_ledger(db) as ledger:
+                output.tell_paused(ledger.database, after.workflow)
     output.exit_if_failed([after])
 
 
@@ -259,18 +256,3 @@ def _json(text: str | None) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UsageError("--value takes JSON, such as '{\"total\": 5}'.") from error
-
-
-def _edits(pairs: list[str]) -> dict[str, Any]:
-    from stanchion.errors import UsageError
-
-    edits: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise UsageError(f"--edit takes FIELD=VALUE; {pair!r} has no field before an equals sign.")
-        try:
-            edits[name] = json.loads(value) if value[:1] in "[{" or value == "null" else value
-        except (ValueError, RecursionError):
-            edits[name] = value
-    return edits

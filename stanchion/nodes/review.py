@@ -15,7 +15,7 @@ from stanchion.errors import UsageError
 from stanchion.guards import bare_model, json_schema
 from stanchion.nodes.decide import SAMPLED, normal_form
 from stanchion.nodes.state import WorkflowState
-from stanchion.question import Question
+from stanchion.question import Question, stake_in
 from stanchion.verdict import Candidate, Evidence, Outcome, Verdict
 
 Stake = str | Callable[[dict[str, Any]], float] | None
@@ -73,6 +73,8 @@ class ReviewNode:
             raise UsageError(f"stake names a field of the output ({', '.join(fields)}); not {self.stake!r}.")
         if self.two_people_from is not None and self.stake is None:
             raise UsageError("two_people_from is a stake: say with stake=... what a value's is.")
+        if self.two_people_from is not None and not math.isfinite(self.two_people_from):
+            raise UsageError(f"two_people_from is a number; not {self.two_people_from}.")
         if self.expires is not None and self.expires <= timedelta(0):
             raise UsageError(f"expires is a time after which nobody is waited for; not {self.expires}.")
         if not self.role.strip():
@@ -85,17 +87,6 @@ class ReviewNode:
     def two_people(self) -> bool:
         """Whether some answers take a second person."""
         return self.two_people_from is not None
-
-    def people_for(self, value: dict[str, Any]) -> int:
-        """Return how many different people must give a value: 2 from the threshold on, or where its stake is unknown.
-
-        Args:
-            value: a proposal, or what a person made of it.
-        """
-        if self.two_people_from is None:
-            return 1
-        stake = self._stake_of(value)
-        return 2 if stake is None or stake >= self.two_people_from else 1
 
     def __call__(self, state: WorkflowState) -> dict[str, Any]:
         """Ask, and return what the answer comes to.
@@ -122,20 +113,31 @@ class ReviewNode:
             source=state["source"].text if "source" in state else "",
             form=self._schema,
             role=self.role,
-            people=self.people_for(proposal),
+            people=self._people_for(stake),
             stake=1.0 if stake is None else stake,
+            stake_field=self.stake if isinstance(self.stake, str) else None,
+            two_people_from=self.two_people_from,
             expires_after=None if self.expires is None else self.expires.total_seconds(),
             sampled=any(check.guard == SAMPLED for check in verdict.checks),
         )
 
+    def _people_for(self, stake: float | None) -> int:
+        """Return how many different people must agree: 2 from the threshold on, or where the stake is unknown."""
+        if self.two_people_from is None:
+            return 1
+        return 2 if stake is None or stake >= self.two_people_from else 1
+
     def _stake_of(self, value: dict[str, Any]) -> float | None:
         """Return what is lost if a value is wrong; None where nobody can say."""
+        if self.stake is None:
+            return 1.0
+        if isinstance(self.stake, str):
+            return stake_in(value, self.stake)
         try:
-            said = value.get(self.stake) if isinstance(self.stake, str) else self.stake(value) if self.stake else 1.0
-            stake = abs(float(said))  # type: ignore[arg-type]
+            said = {"stake": self.stake(value)}
         except Exception:  # a function of somebody else's, of a value that nobody has checked
             return None
-        return stake if math.isfinite(stake) else None
+        return stake_in(said, "stake")
 
 
 def review(
@@ -159,8 +161,8 @@ def review(
         role: who may answer: `reviewer`, `operator`, or a role of your own.
         stake: what is lost if the value is wrong, in the unit of your choice: a field that holds an amount, or a
             function of the value. What waits is sorted by the expected loss, stake × (1 − confidence). None: 1 for all.
-        two_people_from: the stake from which two different people must give the same answer; a value whose stake cannot
-            be told takes two.
+        two_people_from: the stake from which two different people must give the same answer. A value whose stake cannot
+            be told takes two, and so does every edit where `stake` is a function, which the question cannot carry.
 
     Returns:
         a node that writes `output` and `outcome`; `answered` tells edges whether anybody answered.

@@ -10,17 +10,19 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import pydantic_core
+from langgraph.pregel import Pregel
 from pydantic import BaseModel, ValidationError
 
 from stanchion.errors import InvalidAnswer
-from stanchion.guards import bare_model, check
+from stanchion.guards import bare_model, check, json_schema
 from stanchion.question import Question
 from stanchion.runs.inputs import checkpointable
 from stanchion.runs.records import Review
-from stanchion.workflow import Workflow
+from stanchion.workflow import Graph, Workflow
 
 ACTIONS = ("approve", "edit", "reject")
 LARGEST_ANSWER = 1_000_000
@@ -37,7 +39,7 @@ _STAYS_OPEN = "The review stays open."
 
 @runtime_checkable
 class Asking(Protocol):
-    """What a review node says of itself, so that an answer is checked by the same rules before it is taken.
+    """What a review node says of itself: by which type its answers are read, and whom it takes to give them.
 
     Args:
         output: the pydantic type of the value.
@@ -53,21 +55,27 @@ class Asking(Protocol):
         """Whether some answers take a second person."""
         ...
 
-    def people_for(self, value: dict[str, Any]) -> int:
-        """Return how many different people must give a value: 1 or 2."""
-        ...
-
 
 def asking_nodes(workflow: Workflow) -> Iterator[tuple[str, Asking]]:
-    """Give the names and rules of a workflow's review nodes; those inside subgraphs are not found.
+    """Give the names and rules of a workflow's review nodes, those inside subgraphs as `node|inner`.
+
+    One that another function calls is not found; what it asks carries its rules.
 
     Args:
         workflow: any.
     """
-    for name, node in workflow.graph.nodes.items():
-        asking = getattr(node.bound, "func", None)
-        if isinstance(asking, Asking):
-            yield name, asking
+    graphs = [("", workflow.graph), *((f"{place}|", graph) for place, graph in _subgraphs(workflow.graph))]
+    for place, graph in graphs:
+        for name, node in graph.nodes.items():
+            asking = getattr(node.bound, "func", None)
+            if isinstance(asking, Asking):
+                yield place + name, asking
+
+
+def _subgraphs(graph: Graph) -> Iterator[tuple[str, Pregel[Any, Any, Any, Any]]]:
+    for place, inner in graph.get_subgraphs(recurse=True):
+        if isinstance(inner, Pregel):  # one on another machine shows nothing of itself
+            yield place, inner
 
 
 @dataclass(frozen=True)
@@ -107,7 +115,8 @@ def is_ours(form: Any) -> bool:
     Args:
         form: the JSON schema that the interrupt names, if it names one.
     """
-    return not isinstance(form, dict) or "action" in form.get("properties", {})
+    properties = form.get("properties") if isinstance(form, dict) else None
+    return not isinstance(form, dict) or (isinstance(properties, dict) and "action" in properties)
 
 
 @dataclass(frozen=True)
@@ -145,14 +154,15 @@ class Reader:
             if not reason.strip():
                 raise InvalidAnswer(f"A rejection needs a reason. {_STAYS_OPEN}")
             return Answer(action, plain(said), reason=reason)
-        proposal = Question.of(self.review.question).proposal or {}
+        proposal = self._question.proposal or {}
+        if action == "approve":
+            if self._question.form and self._type is not None:  # else nobody says what its proposal has to be
+                self._fitting(plain(proposal))
+            return Answer(action, plain(said), reason=reason)
         value = plain(output if output is not None else {**proposal, **self._known(plain(edits or {}))})
         fitting = self._fitting(value)
-        people = self._people_for(fitting)
-        if action == "approve":
-            return Answer(action, plain(said), reason=reason, people=people)
-        overruled = self._overruled(fitting)
-        return Answer(action, plain({**said, "output": fitting}), fitting, reason, overruled, people)
+        people = self._question.people_for(None if self._type is None else fitting)
+        return Answer(action, plain({**said, "output": fitting}), fitting, reason, self._overruled(fitting), people)
 
     def _refuse_confused(self, action: Any, edits: Any, output: Any, reason: Any) -> None:
         if action not in ACTIONS:
@@ -173,14 +183,25 @@ class Reader:
         refuse_unfit(value, self.review.form)
         return Answer("edit", value, value, reason)
 
-    @property
-    def _asking(self) -> Asking | None:
-        return dict(asking_nodes(self.workflow)).get(self.review.node)
+    @cached_property
+    def _question(self) -> Question:
+        return Question.of(self.review.question)
 
-    @property
+    @cached_property
     def _type(self) -> Any:
-        """The type of the value: the asking node's own; the workflow's, where the node does not say."""
-        return self.workflow.output if self._asking is None else self._asking.output
+        """The type of the value: the asking node's own, else the workflow's; None where nobody can say.
+
+        A question with a schema is our node's, which may be hidden in a function: then its schema says which type it
+        is. One with a proposal only is somebody's own, about what the workflow puts out; one without is about anything.
+        """
+        if not self._question.form:
+            return None if self._question.proposal is None else self.workflow.output
+        asking = {name: node.output for name, node in asking_nodes(self.workflow)}
+        if self.review.node in asking:
+            return asking[self.review.node]
+        inside = [output for name, output in asking.items() if name.startswith(f"{self.review.node}|")]
+        known = inside if self.workflow.output is None else [*inside, self.workflow.output]
+        return next((output for output in known if json_schema(output) == self._question.form), None)
 
     def _known(self, edits: dict[str, Any]) -> dict[str, Any]:
         fields = edits if self._type is None else _names(bare_model(self._type))
@@ -193,19 +214,18 @@ class Reader:
         if not isinstance(value, dict):
             raise InvalidAnswer(f"The value is an object of fields. {_STAYS_OPEN}")
         if self._type is None:
+            if self._question.form:
+                refuse_unfit(value, self._question.form)
             return value
         model = bare_model(self._type)
         kept = plain(_written(_validated(model, value)))
         _validated(model, kept)
         return dict(kept)
 
-    def _people_for(self, value: dict[str, Any]) -> int:
-        return 1 if self._asking is None else self._asking.people_for(value)
-
     def _overruled(self, value: dict[str, Any]) -> tuple[str, ...]:
         if self._type is None:
             return ()
-        known = {"source": Question.of(self.review.question).source, "today": self.today}
+        known = {"source": self._question.source, "today": self.today}
         checks = check(self._type, value, metadata=known).checks
         return tuple(sorted({each.guard for each in checks if each.status == "fail"}))
 

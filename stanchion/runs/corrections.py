@@ -39,7 +39,11 @@ def corrections(database: Database, *, workflow: str | None = None, approved: bo
     wanted = {"workflow": workflow, "also": "approve" if approved else "edit", "limit": ROWS_AT_ONCE}
     while rows := database.read(_ANSWERED, {**wanted, "after": after}):
         for row in rows:
-            if made := _row(row, Review(**row)):
+            try:
+                made = _row(row, Review(**row))
+            except (ValueError, RecursionError):  # spoilt; pydantic's and JSON's own are ValueErrors
+                continue
+            if made:
                 yield made
         after = rows[-1]["place"]
 

@@ -7,18 +7,21 @@ An answer is recorded here, exactly once, together with its entry in the trail; 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from pydantic import ValidationError
+
 from stanchion.clock import Clock, SystemClock
-from stanchion.errors import NotAllowed, ReviewClosed, ReviewTaken, UsageError
+from stanchion.errors import NotAllowed, ReviewClosed, ReviewTaken, StoreError, UsageError
 from stanchion.people import ROLES, Person, as_person, read_people
 from stanchion.question import Question
 from stanchion.runs.answers import Answer, Reader, asking_nodes, is_ours
 from stanchion.runs.ledger import Ledger, as_json
+from stanchion.runs.pending import Read, why_over
 from stanchion.runs.records import Review, Run
 from stanchion.store import Database
 from stanchion.store.trail import STANCHION, Add, Trail
@@ -35,20 +38,23 @@ MOST_CLAIMED = 100
 """Cases that one person may hold: who takes the whole queue leaves nothing for the others."""
 
 EXPIRED_AT_ONCE = 200
-
-Read = Callable[[str, Sequence[Any]], list[dict[str, Any]]]
-"""Reads rows, in a transaction or outside of one."""
+PUT_OFF = timedelta(hours=1)
+"""After which a review that is due, but cannot be read, is looked at again."""
 
 _SELECT = """
     SELECT reviews.*, runs.input_id, opinions.by AS first_by, opinions.action AS first_action
     FROM reviews JOIN runs ON runs.id = reviews.run_id LEFT JOIN opinions ON opinions.review_id = reviews.id
 """
+_ONE = f"{_SELECT} WHERE reviews.id = ?"
 _COUNT = "SELECT count(*) AS number FROM reviews"
 _IDS = "SELECT reviews.id FROM reviews"
 _DUE = """
     SELECT id FROM reviews INDEXED BY reviews_due WHERE status = 'asked' AND due_at <= ? ORDER BY due_at LIMIT ?
 """
 _BY_URGENCY = "ORDER BY reviews.priority DESC, reviews.asked_at"
+_HELD = """
+    reviews.claimed_by IN (SELECT value FROM json_each(?)) AND reviews.claimed_until > ? AND reviews.status = 'asked'
+"""
 
 
 class _About(TypedDict):
@@ -82,6 +88,8 @@ class Reviews:
     ) -> list[Review]:
         """Return what waits for an answer, the largest expected loss first, then the longest waiting.
 
+        What somebody spoilt, so that it cannot be read, is left out; `get` says so.
+
         Args:
             workflow: only of this workflow.
             for_person: only what this person may answer.
@@ -90,7 +98,16 @@ class Reviews:
         """
         where, parameters = _wanted(workflow, for_person)
         sql = f"{_SELECT} WHERE {where} {_BY_URGENCY} LIMIT ? OFFSET ?"
-        return [Review(**row) for row in self._database.read(sql, [*parameters, limit, offset])]
+        return list(_readable(self._database.read(sql, [*parameters, limit, offset])))
+
+    def of_run(self, run_id: str) -> list[Review]:
+        """Return all that a run asked, in the order in which it did, whatever became of it; what is spoilt left out.
+
+        Args:
+            run_id: full id.
+        """
+        sql = f"{_SELECT} WHERE reviews.run_id = ? ORDER BY reviews.asked_at, reviews.rowid"
+        return list(_readable(self._database.read(sql, [run_id])))
 
     def number_waiting(self, *, workflow: str | None = None) -> int:
         """Return how many reviews wait for an answer.
@@ -110,8 +127,13 @@ class Reviews:
 
         Raises:
             ReviewNotFound: there is none, or more than one.
+            StoreError: its row cannot be read.
         """
-        return _review(self._database.read, self._ledger.review(review_id).id)
+        try:
+            full_id = self._ledger.review(review_id).id
+        except ValidationError as error:
+            raise _spoilt(review_id) from error
+        return _review(self._database.read, full_id)
 
     # --- Who is at work on it ---
 
@@ -126,18 +148,20 @@ class Reviews:
         Raises:
             ReviewTaken: somebody else has it.
             ReviewClosed: it can no longer be answered.
-            NotAllowed: this person may not answer it.
+            NotAllowed: this person may not answer it, or holds 100 others.
         """
         person = _reviewer(by)
         until = self._until(seconds)
         review = self._still_open(review_id)
 
         def work(tables: Tables) -> Review:
-            now = self._clock.now()
-            current = _open_row(_reading(tables), review.id)
+            read, now = _reading(tables), self._clock.now()
+            current = _open_row(read, review.id)
             refuse_person(current, person, now)
+            if _holder(current, now) is None and _room(read, person, now) < 1:
+                raise NotAllowed(f"{person.name} holds {MOST_CLAIMED} reviews: answer some, or give them back, first.")
             _hold(tables, [review.id], person, until)
-            return _review(_reading(tables), review.id)
+            return _review(read, review.id)
 
         return self._database.write_now(work)
 
@@ -154,7 +178,7 @@ class Reviews:
 
         Args:
             by: who takes them.
-            number: how many at the most, up to 100.
+            number: how many at the most, up to 100; nobody holds more than that at a time.
             workflow: only of this workflow.
             seconds: for how long.
             leave_out: ids of reviews that are not wanted now.
@@ -171,16 +195,15 @@ class Reviews:
             raise UsageError(f"One person takes 1 to {MOST_CLAIMED} reviews; not {number}.")
 
         def work(tables: Tables) -> list[Review]:
-            now = self._clock.now().isoformat()
-            where, parameters = _wanted(workflow, person, leave_out)
-            some = f"{_IDS} WHERE {where}"
-            own = f"{some} AND reviews.claimed_by = ? AND reviews.claimed_until > ? {_BY_URGENCY} LIMIT ?"
-            free = f"{some} AND coalesce(reviews.claimed_until, '') <= ? {_BY_URGENCY} LIMIT ?"
-            read = _reading(tables)
-            taken = [row["id"] for row in read(own, [*parameters, person.name, now, number])]
-            taken += [row["id"] for row in read(free, [*parameters, now, number - len(taken)])]
-            _hold(tables, taken, person, until)
-            return [_review(read, review_id) for review_id in taken]
+            read, now, away = _reading(tables), self._clock.now(), set(leave_out)
+            while True:
+                wanted = _next(read, person, now, number, _wanted(workflow, person, away))
+                spoilt = {review_id for review_id in wanted if not list(_readable(read(_ONE, [review_id])))}
+                if not spoilt:
+                    break
+                away |= spoilt  # others take their place
+            _hold(tables, wanted, person, until)
+            return [_review(read, review_id) for review_id in wanted]
 
         return self._database.write_now(work)
 
@@ -265,7 +288,7 @@ class Reviews:
             ReviewClosed: it cannot.
         """
         review = self.get(review_id)
-        if review.status == "asked" and (why := _why_over(self._database.read, review)):
+        if review.status == "asked" and (why := why_over(self._database.read, review)):
             review = self._trail.decide(partial(_close, review_id=review.id, why=why))
         if review.status != "asked":
             raise ReviewClosed(told(review))
@@ -274,7 +297,10 @@ class Reviews:
     # --- Nobody's answer ---
 
     def expire_due(self) -> list[Review]:
-        """Let all reviews expire that are due; each run can then go its safe way. Return them."""
+        """Let all reviews expire that are due; each run can then go its safe way. Return them.
+
+        One that cannot be read is put off for an hour, and stands in nobody's way.
+        """
         expired: list[Review] = []
         while self._database.read(_DUE, [self._clock.now().isoformat(), 1]):  # writes nothing where nothing is due
             some = self._trail.decide(partial(_expire, now=self._clock.now()))
@@ -284,6 +310,8 @@ class Reviews:
 
 def refuse_indistinguishable(workflow: Workflow) -> None:
     """Refuse a workflow that asks two people where there are not two who can be told apart.
+
+    A review node that another function calls is not seen here; what it asks is answered by two all the same.
 
     Args:
         workflow: about to be run.
@@ -311,8 +339,9 @@ def told(review: Review) -> str:
     """
     at = f"{review.answered_at:%Y-%m-%d %H:%M:%S} UTC" if review.answered_at else "some time ago"
     if review.status == "answered":
+        first = f"{review.first_by} and " if review.people == 2 and review.first_by else ""
         return (
-            f"The review {review.id} was answered already: {review.action} by {review.answered_by} at {at}. "
+            f"The review {review.id} was answered already: {review.action} by {first}{review.answered_by} at {at}. "
             "Nothing was changed."
         )
     if review.status == "expired":
@@ -388,7 +417,7 @@ class _Answering:
             [
                 review.id,
                 review.run_id,
-                self.person.name,
+                self.person.folded,  # so that the queue knows its own in any spelling
                 self.person.known_by,
                 self.given.action,
                 as_json(self.given.resume),
@@ -451,12 +480,20 @@ def _same(before: Any, after: Any) -> bool:
 
 def _expire(tables: Tables, add: Add, now: datetime) -> list[Review]:
     read = _reading(tables)
-    due = [_review(read, row["id"]) for row in read(_DUE, [now.isoformat(), EXPIRED_AT_ONCE])]
-    return [_expire_one(tables, add, review, now) for review in due]
+    expired: list[Review] = []
+    for row in read(_DUE, [now.isoformat(), EXPIRED_AT_ONCE]):
+        try:
+            review = _review(read, row["id"])
+        except StoreError:
+            later = (now + PUT_OFF).isoformat()
+            tables.conn.execute("UPDATE reviews SET due_at = ? WHERE id = ?", [later, row["id"]])
+            continue
+        expired.append(_expire_one(tables, add, review, now))
+    return expired
 
 
 def _expire_one(tables: Tables, add: Add, review: Review, now: datetime) -> Review:
-    if why := _why_over(_reading(tables), review):
+    if why := why_over(_reading(tables), review):
         return _close(tables, add, review.id, why)
     if not is_ours(review.form):  # its node would not understand
         tables.conn.execute("UPDATE reviews SET due_at = NULL WHERE id = ?", [review.id])
@@ -486,31 +523,11 @@ def _close(tables: Tables, add: Add, review_id: str, why: str) -> Review:
 
 def _open_row(read: Read, review_id: str) -> Review:
     review = _review(read, review_id)
-    if review.status == "asked" and (why := _why_over(read, review)):
+    if review.status == "asked" and (why := why_over(read, review)):
         review = review.model_copy(update={"status": "closed", "closed_why": why})
     if review.status != "asked":
         raise ReviewClosed(told(review))
     return review
-
-
-def _why_over(read: Read, review: Review) -> str | None:
-    """Return why an open review's run can no longer take its answer; None where it can."""
-    (run,) = read("SELECT status, outcome, ended_at, erased_at FROM runs WHERE id = ?", [review.run_id])
-    if run["erased_at"] is not None:
-        return f"its run was erased at {run['erased_at'][:19]}"
-    if run["status"] in ("done", "cancelled"):
-        return f"its run ended as {run['outcome'] or 'cancelled'} at {str(run['ended_at'])[:19]}"
-    if review.checkpoint_id is not None and (_latest_checkpoint(read, review.run_id) or "") > review.checkpoint_id:
-        return "its run was resumed elsewhere, and has gone on from where it asked"
-    return None
-
-
-def _latest_checkpoint(read: Read, run_id: str) -> str | None:
-    if not read("SELECT 1 FROM sqlite_master WHERE name = 'checkpoints'", []):
-        return None
-    sql = "SELECT max(checkpoint_id) AS latest FROM checkpoints WHERE thread_id = ? AND checkpoint_ns = ''"
-    (row,) = read(sql, [run_id])
-    return None if row["latest"] is None else str(row["latest"])
 
 
 def _hold(tables: Tables, review_ids: Sequence[str], person: Person, until: str) -> None:
@@ -532,8 +549,44 @@ def _reading(tables: Tables) -> Read:
 
 
 def _review(read: Read, review_id: str) -> Review:
-    (row,) = read(f"{_SELECT} WHERE reviews.id = ?", [review_id])
-    return Review(**row)
+    for review in _readable(read(_ONE, [review_id])):
+        return review
+    raise _spoilt(review_id)
+
+
+def _readable(rows: Iterable[dict[str, Any]]) -> Iterator[Review]:
+    """Give the reviews that can be read: one that is spoilt must not keep people from the others."""
+    for row in rows:
+        try:
+            yield Review(**row)
+        except (ValidationError, RecursionError):
+            continue
+
+
+def _spoilt(review_id: str) -> StoreError:
+    return StoreError(f"The row of the review {review_id} cannot be read: something other than Stanchion changed it.")
+
+
+def _next(read: Read, person: Person, now: datetime, number: int, wanted: tuple[str, list[Any]]) -> list[str]:
+    """Return the ids of the reviews that a person holds, then of those that nobody does and there is room for."""
+    where, parameters = wanted
+    own = f"{_IDS} WHERE {where} AND {_HELD} {_BY_URGENCY} LIMIT ?"
+    free = f"{_IDS} WHERE {where} AND coalesce(reviews.claimed_until, '') <= ? {_BY_URGENCY} LIMIT ?"
+    ids = [row["id"] for row in read(own, [*parameters, _spellings(read, person), now.isoformat(), number])]
+    more = min(number - len(ids), _room(read, person, now))
+    return ids + [row["id"] for row in read(free, [*parameters, now.isoformat(), max(more, 0)])]
+
+
+def _room(read: Read, person: Person, now: datetime) -> int:
+    """Return how many more reviews a person may hold."""
+    (row,) = read(f"{_COUNT} WHERE {_HELD}", [_spellings(read, person), now.isoformat()])
+    return MOST_CLAIMED - int(row["number"])
+
+
+def _spellings(read: Read, person: Person) -> str:
+    """Return, as JSON, the names under which a person holds reviews; claims keep names as they were given."""
+    rows = read("SELECT DISTINCT claimed_by FROM reviews WHERE claimed_by IS NOT NULL", [])
+    return json.dumps([row["claimed_by"] for row in rows if person.is_same_as(row["claimed_by"])])
 
 
 def _holder(review: Review, now: datetime) -> str | None:
@@ -550,8 +603,8 @@ def _wanted(workflow: str | None, person: Person | None, leave_out: Collection[s
         where.append("reviews.workflow = ?")
         parameters.append(workflow)
     if leave_out:
-        where.append(f"reviews.id NOT IN ({_marks(leave_out)})")
-        parameters += leave_out
+        where.append("reviews.id NOT IN (SELECT value FROM json_each(?))")
+        parameters.append(json.dumps(list(leave_out)))
     if person is not None:
         conditions, more = _answerable_by(person)
         where += conditions
@@ -563,18 +616,14 @@ def _answerable_by(person: Person) -> tuple[list[str], list[Any]]:
     if not person.may("reviewer"):
         return ["0"], []
     where = ["NOT EXISTS (SELECT 1 FROM opinions AS o WHERE o.review_id = reviews.id AND o.by = ?)"]
-    parameters: list[Any] = [person.name]
+    parameters: list[Any] = [person.folded]
     if person.known_by != "login":
         where.append("reviews.people = 1")
     if person.roles is not None:
         roles = sorted({role for role in ROLES if person.may(role)} | person.roles)
-        where.append(f"reviews.role IN ({_marks(roles)})")
+        where.append(f"reviews.role IN ({', '.join('?' * len(roles))})")
         parameters += roles
     return where, parameters
-
-
-def _marks(values: Collection[Any]) -> str:
-    return ", ".join("?" * len(values))
 
 
 def _may_answer(person: Person, role: str) -> bool:

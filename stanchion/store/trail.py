@@ -122,10 +122,16 @@ class Trail:
 
         Raises:
             UsageError: the key in the environment cannot be used.
-            StoreError: the trail's key is missing, or the database could not be written, and nothing was done; or only
-                the head could not be moved on, as the message then says.
+            StoreError: the trail's key is missing or not the one that the head was made with, or the database could not
+                be written, and nothing was done; or only the head could not be moved on, as the message then says.
         """
-        return self._decide(self._prepared(), work, self._move_on)
+        seal = self._prepared()
+
+        def checked(tables: Tables, add: Add) -> T:
+            self._refuse_another_key(seal)
+            return work(tables, add)
+
+        return self._decide(seal, checked, self._move_on)
 
     def entries(
         self,
@@ -204,22 +210,41 @@ class Trail:
         self._decide(self._seal, work, self._files.replace_head)
         return self.head()
 
-    def copy_files(self, target: Path) -> None:
-        """Copy the key and the head for a backup, before the database is copied: without them it could not go on.
+    def backup(self, target: Path) -> None:
+        """Copy the database to another file, in use or not, with the trail's key and head beside the copy.
 
         Args:
-            target: the backup's path.
+            target: a file that does not exist yet, and beside which no key or head stands.
 
         Raises:
-            StoreError: they cannot be written.
+            StoreError: it exists, or cannot be written; nothing is left of the copy.
         """
-        self._files.copy_to(target.resolve())
+        target = target.resolve()
+        with self._files.copied_to(target):  # before: a head may lag behind its rows, never run ahead of them
+            self._database.backup(target)
 
     def _prepared(self) -> Seal:
         if self._seal is None:
             empty = not self._database.read("SELECT 1 FROM trail LIMIT 1")
             self._seal = Seal(self._files.make(new_key=empty, new_trail=empty))
         return self._seal
+
+    def _refuse_another_key(self, seal: Seal) -> None:
+        """Refuse to add entries that would read as altered for ever.
+
+        A head that is missing or none at all says nothing about the key: `verify` reports it, and work goes on.
+        """
+        try:
+            kept = self._files.head()
+        except StoreError:
+            return
+        if kept is not None and not seal.made(kept):
+            self._seal = None  # the next decision reads the key again
+            raise StoreError(
+                f"Nothing was done: the trail's head ({self._files.folder / 'head'}) was not made with the key in use "
+                f"here, {self._files.key_is_from()}. Use the key that the trail was begun with, or go on with this one "
+                "by `stanchion trail restart`."
+            )
 
     def _decide(self, seal: Seal, work: Callable[[Tables, Add], T], keep: Callable[[Head], None]) -> T:
         at = self._clock.now().isoformat()

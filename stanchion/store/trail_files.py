@@ -56,6 +56,10 @@ class TrailFiles:
             raise StoreError(f"{self.folder / 'key'} holds no key: put the file back from a backup.")
         return text.strip().encode()
 
+    def key_is_from(self) -> str:
+        """Say in words where the key comes from."""
+        return f"which comes from {KEY}" if KEY in os.environ else f"the file {self.folder / 'key'}"
+
     def head(self) -> Head | None:
         """Return the head as it is kept; None where there is none.
 
@@ -124,22 +128,39 @@ class TrailFiles:
         with self._locked():
             self._write_head(head)
 
-    def copy_to(self, database: Path) -> None:
-        """Copy the files for a copy of the database that is made after this: it may be longer than its head says.
+    @contextlib.contextmanager
+    def copied_to(self, database: Path) -> Iterator[None]:
+        """Copy the files for a copy of the database that is made meanwhile, and take them away again if that fails.
 
         Args:
             database: the copy's path.
 
         Raises:
-            StoreError: they cannot be written.
+            StoreError: something of that name exists, which is never written over; or the copies cannot be written.
         """
+        copy = TrailFiles(database).folder
+        copies = {copy / name: text for name, text in self._texts().items()}
+        if exists := [path for path in (database, copy / "key", copy / "head") if os.path.lexists(path)]:
+            raise StoreError(f"{exists[0]} exists already and is not written over: name another file for the copy.")
+        with contextlib.ExitStack() as undo:
+            try:
+                if copies:
+                    copy.mkdir(exist_ok=True, mode=0o700)
+                    undo.callback(_remove_if_empty, copy)
+                for path, text in copies.items():
+                    _write_new(path, text, undo)
+            except OSError as error:
+                raise StoreError(f"{copy} cannot be written ({error.strerror}).") from error
+            yield
+            undo.pop_all()
+
+    def _texts(self) -> dict[str, str]:
+        """Return the key and the head as they stand at one moment, as far as there are any."""
         if not self.folder.exists():
-            return
-        copy = TrailFiles(database)
-        with self._locked(), copy._locked():
-            for name in ("key", "head"):
-                if (text := self._read(name)) is not None:
-                    copy._write(name, text)
+            return {}
+        with self._locked():
+            texts = {name: self._read(name) for name in ("key", "head")}
+        return {name: text for name, text in texts.items() if text is not None}
 
     def _new_key(self) -> bytes:
         key = secrets.token_hex(32)
@@ -178,6 +199,20 @@ class TrailFiles:
             raise StoreError(f"{self.folder} stayed locked for {PATIENCE_SECONDS:.0f} s by another program.") from error
         except OSError as error:
             raise StoreError(f"{self.folder} cannot be written ({error.strerror}): mend that first.") from error
+
+
+def _write_new(path: Path, text: str, undo: contextlib.ExitStack) -> None:
+    """Write a file that nobody has made yet, and have it removed where what follows fails."""
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w", encoding="ascii") as file:
+        undo.callback(path.unlink, missing_ok=True)
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def read_head(text: str, where: Path) -> Head:

@@ -45,3 +45,28 @@ def test_a_backup_is_a_database_of_its_own(stanchion: Stanchion, waiting: dict[s
     again = stanchion("backup", "copy.db")
     assert (again.code, again.out) == (3, "")
     assert (tmp_path / "copy.db").read_bytes() == before
+
+
+def test_a_backup_over_another_database_leaves_its_trail_alone(
+    stanchion: Stanchion, waiting: dict[str, Any], tmp_path: Path
+) -> None:
+    """Its key and head are as they were, so that what was decided in it still reads as it was written."""
+    stanchion("backup", "other.db")
+    assert stanchion("review", waiting["review"], "--approve", "--db", "other.db").code == 0
+    files = {file: file.read_bytes() for file in (tmp_path / "other.db.trail").iterdir()}
+    assert len(files) > 1
+
+    assert stanchion("backup", "other.db").code == 3
+    assert {file: file.read_bytes() for file in (tmp_path / "other.db.trail").iterdir()} == files
+    assert stanchion("trail", "verify", "--db", "other.db").code == 0
+
+
+def test_erasing_what_was_made_from_a_pruned_run(stanchion: Stanchion, waiting: dict[str, Any]) -> None:
+    """The pruned run's own id still reaches it, and what is said tells the two apart."""
+    why = ("--reason", "again")
+    assert stanchion("rerun", waiting["run"], *why).code == 0
+    assert stanchion("cancel", waiting["run"], *why).code == 0
+    assert stanchion("prune", "--older-than", "0m", "--json").json == {"pruned": 1}
+
+    ended = stanchion("erase", waiting["run"])
+    assert ended.out == f"The run {waiting['run']} was pruned before; erased what the 1 made from it held.\n"

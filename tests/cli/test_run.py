@@ -195,13 +195,13 @@ def test_an_interrupt_is_exit_code_130_and_resume_finishes(
         )
         assert server.wait_for(2, timeout=60)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=60)
         server.release()
 
         assert (process.returncode, out) == (130, "")
         assert "Traceback" not in err
         assert err.rstrip().endswith("stanchion.cli resume")
-        assert outcomes(stanchion("runs", "--json").json) == {"letter-1": "running", "letter-2": "running"}
+        assert outcomes(stanchion("runs", "--json").json) == {"letter-1": "queued", "letter-2": "queued"}
 
         resumed = stanchion("resume", "--json")
 

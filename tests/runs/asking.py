@@ -11,6 +11,7 @@ from langgraph.graph import END, START, StateGraph
 from pydantic import BaseModel
 
 from stanchion import RunContext, Workflow
+from stanchion.guards import json_schema
 from stanchion.nodes import WorkflowState, outcome, review
 from stanchion.people import Person
 from stanchion.question import Question
@@ -21,6 +22,8 @@ from stanchion.testing import FakeClock
 LIMIT = 1_000  # euro, from which two people are asked
 SOURCE = "Invoice A1, to pay: 5 euro."
 PROPOSAL = {"number": "A1", "total": 5, "note": ""}
+ALL: dict[str, Any] = {"confidence": 0.5, "proposal": PROPOSAL, "source": SOURCE, "stake_field": "total"}
+"""What every question says that does not say otherwise."""
 
 
 class Payment(BaseModel):
@@ -62,7 +65,8 @@ class Desk:
     def ask(self, name: str = "r1", *, status: str = "waiting", **said: Any) -> str:
         """Ask one more question, in a run of its own; `said` are fields of the question, or columns of the review."""
         fields = {name: said.pop(name) for name in list(said) if name in Question.model_fields}
-        asked = Question(**{"question": "Right?", "confidence": 0.5, "proposal": PROPOSAL, "source": SOURCE, **fields})
+        rules = {"form": json_schema(Payment), "two_people_from": LIMIT}
+        asked = Question(**{"question": "Right?", **ALL, **rules, **fields})
         due = None if asked.expires_after is None else self.clock.now() + timedelta(seconds=asked.expires_after)
         run = {
             "id": f"run-{name}",

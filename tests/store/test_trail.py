@@ -412,15 +412,35 @@ def test_a_head_is_never_moved_back(trail: Trail) -> None:
     assert trail.head().count == 2
 
 
-def test_a_forged_head_is_not_written_over(trail: Trail) -> None:
-    """One that names a true entry, but was not made with the key, stays for people to see."""
+def test_a_forged_head_stops_deciding_and_is_not_written_over(trail: Trail, database: Database) -> None:
+    """One that names a true entry, but was not made with the key, stays for people to see; a restart goes on."""
     add(trail)
     forged = head_file(trail).read_text().replace(trail.head().seal, "0" * 64)
     head_file(trail).write_text(forged)
-    add(trail)
+    with pytest.raises(StoreError, match="Nothing was done: the trail's head .* was not made with the key"):
+        trail.decide(lambda tables, _: tables.conn.execute("DELETE FROM trail"))
 
     assert head_file(trail).read_text() == forged
-    assert trail.verify().found == 1
+    assert (trail.verify().found, len(trail.entries())) == (1, 1)
+    trail.restart(by=ANA, reason="somebody wrote a head")
+    add(trail)
+    assert (trail.verify().ok, trail.verify().restarts) == (True, [2])
+
+
+def test_deciding_with_another_key_is_refused(trail: Trail, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One process with a key in its environment, of a trail begun with a file's, adds nothing that reads as altered."""
+    add(trail)
+    monkeypatch.setenv(KEY, "k" * 40)
+    other = Trail(database, FakeClock())
+    with pytest.raises(StoreError, match=f"the key in use here, which comes from {KEY}"):
+        add(other)
+    monkeypatch.delenv(KEY)
+    with pytest.raises(StoreError, match="restart"):  # it had read the other key; from now on it has the right one
+        other.decide(lambda _tables, _add: (_ for _ in ()).throw(AssertionError))
+    add(other)
+    add(trail)
+
+    assert (other.verify().ok, other.verify().rows, other.head().count) == (True, 3, 3)
 
 
 @settings(max_examples=20)
@@ -445,7 +465,8 @@ def test_a_head_made_without_the_key_is_found(trail: Trail, database: Database) 
     database.write_now(lambda tables: tables.conn.execute("DELETE FROM trail WHERE seq > 1"))
     (row,) = database.read("SELECT hex(hash) AS hash FROM trail")
     head_file(trail).write_text(json.dumps({"count": 1, "hash": row["hash"].lower(), "seal": "0" * 64}))
-    add(trail)
+    with pytest.raises(StoreError, match="not made with the key"):
+        add(trail)
 
     assert trail.head().count == 1
     assert "was not made with this key" in str(trail.verify().problems)
@@ -598,19 +619,54 @@ def test_a_head_that_cannot_be_written_is_told_with_what_was_done(trail: Trail) 
     assert trail.head().count == 3
 
 
-def test_a_backup_with_its_files_goes_on(trail: Trail, tmp_path: Path) -> None:
+def test_a_backup_goes_on(trail: Trail, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files first, then the database, with a decision in between: the copy is whole, and can be decided in."""
     add(trail)
-    trail.copy_files(tmp_path / "copy.db")
-    add(trail)
-    trail._database.backup(tmp_path / "copy.db")
+    back_up = database.backup
+
+    def late(target: Path) -> None:
+        add(trail)
+        back_up(target)
+
+    monkeypatch.setattr(database, "backup", late)
+    trail.backup(tmp_path / "copy.db")
     copy = Database(tmp_path / "copy.db")
     copied = Trail(copy)
 
-    assert (copied.verify().ok, copied.verify().rows) == (True, 2)
+    assert (copied.verify().ok, copied.verify().rows, copied.head().count) == (True, 2, 1)
+    assert {stat.S_IMODE(file.stat().st_mode) for file in TrailFiles(copy.path).folder.iterdir()} == {0o600}
     add(copied)
     assert copied.head().count == 3
     copy.close()
+
+
+@pytest.mark.parametrize("there", ["copy.db", "copy.db.trail/key", "copy.db.trail/head"])
+def test_a_backup_writes_over_nothing(trail: Trail, tmp_path: Path, there: str) -> None:
+    """Be it a database, a key or a head that stands at the target: it stays as it is, and nothing is put beside it."""
+    add(trail)
+    (tmp_path / "copy.db.trail").mkdir()
+    (tmp_path / there).write_text("another's")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(StoreError, match="exists already"):
+        trail.backup(tmp_path / "copy.db")
+
+    assert (tmp_path / there).read_text() == "another's"
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_backup_that_fails_leaves_nothing(trail: Trail, tmp_path: Path) -> None:
+    """No key of a trail stays behind where its database could not be copied; the next time it can."""
+    add(trail)
+    blocked = tmp_path / "copy.db.part"
+    blocked.mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(StoreError):
+        trail.backup(tmp_path / "copy.db")
+
+    assert sorted(tmp_path.rglob("*")) == before
+    blocked.rmdir()
+    trail.backup(tmp_path / "copy.db")
+    assert (tmp_path / "copy.db.trail" / "key").exists()
 
 
 # --- What must not stop a check ---

@@ -161,9 +161,9 @@ class Visitors:
         ]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """Debian's Chromium, driven by Playwright."""
+    """Debian's Chromium, driven by Playwright; per file, because its loop runs in this thread until it is closed."""
     playwright = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright (stanchion[dev])")
     if CHROMIUM is None:
         pytest.skip("the browser tests need Chromium: apt-get install chromium")
