@@ -175,6 +175,7 @@ def _tell_demo(runs: Sequence[Run], db: Path) -> None:
     screen.print(_spent(runs, db))
     shown = next((run for run in runs if run.status == "waiting"), runs[0])
     typer.echo(f"The database: {db}")
+    typer.echo(f"All of it in a browser, with the extra ui:\n  {output.command('console', '--db', db)}")
     typer.echo(f"Each step of one run:\n  {output.command('show', output.short(shown.id), '--db', db)}")
     typer.echo(f"What waits for a person, and how to answer:\n  {output.command('reviews', '--db', db)}")
 
