@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -73,14 +74,17 @@ class Question(BaseModel):
 
     @classmethod
     def of(cls, asked: Any) -> Question:
-        """Return what was asked; a question of somebody else's node becomes one with words only.
+        """Return what was asked; of a question of somebody else's node, what can be read.
 
         Args:
             asked: the interrupt's payload, or a review's `question`; hostile until it fits.
         """
         try:
             return cls.model_validate(asked)
-        except (ValidationError, RecursionError):
+        except (ValidationError, RecursionError) as error:
+            if isinstance(asked, dict) and isinstance(error, ValidationError):
+                with suppress(ValidationError, RecursionError):  # a rule holds whatever else is wrong
+                    return cls.model_validate({"question": "", **_without_faults(asked, error)})
             return cls(question=asked if isinstance(asked, str) else "", proposal=_proposal(asked))
 
 
@@ -97,6 +101,11 @@ def stake_in(value: Any, field: str | None) -> float | None:
     except (TypeError, ValueError, OverflowError):
         return None
     return stake if math.isfinite(stake) else None
+
+
+def _without_faults(asked: dict[Any, Any], error: ValidationError) -> dict[Any, Any]:
+    wrong = {fault["loc"][0] for fault in error.errors(include_url=False, include_input=False) if fault["loc"]}
+    return {name: value for name, value in asked.items() if name not in wrong}
 
 
 def _proposal(asked: Any) -> dict[str, Any] | None:

@@ -63,7 +63,7 @@ def claim(review_id: str, *, by: Person | str, seconds: float = CLAIM_SECONDS, d
     Raises:
         ReviewTaken: somebody else has it.
         ReviewClosed: it can no longer be answered.
-        NotAllowed: this person may not answer it.
+        NotAllowed: this person may not answer it, or holds 100 others.
     """
     with _opened(db) as database:
         return Reviews(database).claim(review_id, by=by, seconds=seconds)

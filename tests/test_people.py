@@ -90,6 +90,13 @@ def test_who_is_not_named_has_no_role(tmp_path: Path, text: str) -> None:
             logged_in("ada@example.com", folder)
 
 
+def test_one_person_stands_in_the_file_once(tmp_path: Path) -> None:
+    """Two spellings with roles of their own would leave to chance which of them holds; both are named."""
+    twice = '[people]\n"ada@x.org" = ["viewer"]\n"Ada@X.org" = ["operator"]\n'
+    with pytest.raises(UsageError, match=r"one person twice, as 'ada@x\.org' and as 'Ada@X\.org'"):
+        read_people(with_people(tmp_path, twice))
+
+
 @pytest.mark.parametrize("roles", ['"reviewer"', "[]", "[5]", '[""]', "{}", "true"])
 def test_roles_are_a_list_of_names(tmp_path: Path, roles: str) -> None:
     """Anything else is a mistake in the file, and gives nobody a role."""

@@ -47,6 +47,29 @@ def test_priority_is_the_expected_loss(stake: float, confidence: float | None, p
 
 
 @pytest.mark.parametrize(
+    ("value", "people"),
+    [
+        ({"total": 99}, 1),
+        ({"total": "99.99"}, 1),
+        ({"total": 100}, 2),
+        ({"total": "-1e3"}, 2),
+        ({"total": "nan"}, 2),
+        ({"total": 10**400}, 2),
+        ({"total": [1]}, 2),
+        ({"total": None}, 2),
+        ({}, 2),
+        (None, 2),
+        ("99", 2),
+    ],
+)
+def test_from_the_threshold_on_two_people_agree(value: Any, people: int) -> None:
+    """Also where nobody can say what a value's stake is; without a threshold, what was asked for holds."""
+    assert Question(question="?", stake_field="total", two_people_from=100).people_for(value) == people
+    assert Question(question="?", two_people_from=100).people_for(value) == 2
+    assert Question(question="?", stake_field="total").people_for(value) == 1
+
+
+@pytest.mark.parametrize(
     "asked", ["Delete it?", {"proposal": {"a": 1}, "question": 5}, {"proposal": "no"}, None, 7, []]
 )
 def test_somebody_elses_question_is_words_and_perhaps_a_proposal(asked: Any) -> None:
@@ -56,6 +79,14 @@ def test_somebody_elses_question_is_words_and_perhaps_a_proposal(asked: Any) -> 
     assert question.question == (asked if isinstance(asked, str) else "")
     assert question.proposal == ({"a": 1} if isinstance(asked, dict) and isinstance(asked["proposal"], dict) else None)
     assert (question.role, question.people, question.expires_after) == ("reviewer", 1, None)
+
+
+@pytest.mark.parametrize("fault", [{"reason": None}, {"question": 5}, {"confidence": 2}, {"schema": "none"}, {}])
+def test_a_rule_holds_whatever_else_is_wrong(fault: dict[str, Any]) -> None:
+    """A fault in one key of somebody's own question, or no words at all, does not let one person answer for two."""
+    question = Question.of({"people": 2, "role": "operator", "proposal": {"a": 1}, **fault})
+
+    assert (question.people, question.role, question.proposal) == (2, "operator", {"a": 1})
 
 
 @given(asked=JSON)

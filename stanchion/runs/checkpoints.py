@@ -38,6 +38,7 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.checkpoint.sqlite.utils import load_pending_writes, pending_writes_sql, search_where
 
+from stanchion.errors import LeaseLost
 from stanchion.store.database import BUSY_SECONDS, Database, Work
 from stanchion.store.fences import Fence, hold
 from stanchion.workflow import Graph
@@ -94,7 +95,7 @@ class CheckpointSaver(BaseCheckpointSaver[str]):
     Args:
         database: with LangGraph's tables in it.
         serde: how states are written and read.
-        fences: thread id to the right to write about its run; a thread without one is written freely.
+        fences: thread id to the right to write about its run; a thread of no run is written freely.
     """
 
     def __init__(
@@ -211,7 +212,7 @@ class CheckpointSaver(BaseCheckpointSaver[str]):
         return self._submit(_thread(config), partial(_insert, sql=_REPLACE if special else _KEEP, rows=rows))
 
     def _submit(self, thread_id: str, work: Work[None]) -> Future[None]:
-        fenced = partial(_fenced, fence=self._fences.get(thread_id), work=work)
+        fenced = partial(_fenced, thread_id=thread_id, fence=self._fences.get(thread_id), work=work)
         with self._submitting:
             writing = self._unwritten[thread_id] = self._database.submit(fenced)
         writing.add_done_callback(partial(self._written, thread_id))
@@ -309,7 +310,10 @@ async def _settled(writing: Sequence[Future[None]]) -> None:
     await asyncio.shield(asyncio.gather(*map(asyncio.wrap_future, writing), return_exceptions=True))
 
 
-def _fenced(tables: Tables, fence: Fence | None, work: Work[None]) -> None:
+def _fenced(tables: Tables, thread_id: str, fence: Fence | None, work: Work[None]) -> None:
+    """Write under the fence of the run's claim; a run that nobody has is written by nobody, however late he comes."""
+    if fence is None and tables.conn.execute("SELECT 1 FROM runs WHERE id = ?", [thread_id]).fetchone():
+        raise LeaseLost(f"Nobody works on the run {thread_id} any more; nothing was written.")
     hold(tables.conn, fence)
     work(tables)
 

@@ -7,12 +7,12 @@ in small pieces, so that whoever else writes waits for a moment only.
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from stanchion.blocking import wait_for
 from stanchion.clock import Clock, SystemClock
 from stanchion.errors import RunNotFound, UsageError
 from stanchion.people import Person, as_person
@@ -47,7 +47,7 @@ def erase(database: Database, run_id: str, *, by: Person | str, clock: Clock | N
         database: which holds them.
         run_id: its id or the beginning of it; or the whole id of a run that was pruned, for what was made from it.
         by: who erases it.
-        clock: for the present time.
+        clock: for the present time, and for pauses in which others have their turn.
 
     Returns:
         the run, unless it was pruned, then those made from it.
@@ -72,7 +72,7 @@ def erase(database: Database, run_id: str, *, by: Person | str, clock: Clock | N
         return run_ids
 
     erased = Trail(database, clock).decide(work)
-    _merge_texts(database)
+    _merge_texts(database, clock)
     database.forget_log()
     return ledger.runs_of(erased)
 
@@ -88,13 +88,13 @@ def prune(database: Database, before: datetime, *, by: Person | str, clock: Cloc
         database: which holds them.
         before: aware; runs that have not ended are never pruned.
         by: who deletes them.
-        clock: for the present time.
+        clock: for the present time, and for pauses in which others have their turn.
 
     Raises:
         NotAllowed: it takes an operator.
         StoreError: another program is reading, so the write-ahead log could not be emptied yet.
     """
-    person, ended_before = as_person(by), before.isoformat()
+    person, clock, ended_before = as_person(by), clock or SystemClock(), before.isoformat()
     person.must("operator", "delete runs")
     trail = Trail(database, clock)
     database.write_now(partial(_prune_counts, before=ended_before))
@@ -102,10 +102,10 @@ def prune(database: Database, before: datetime, *, by: Person | str, clock: Cloc
     pruned = 0
     for start in range(0, len(old), BATCH):
         if start:
-            time.sleep(BREATH_SECONDS)
+            wait_for(clock.sleep(BREATH_SECONDS))
         some = old[start : start + BATCH]
         pruned += trail.decide(partial(_prune, run_ids=some, before=ended_before, person=person))
-    _merge_texts(database)
+    _merge_texts(database, clock)
     database.forget_log()
     return pruned
 
@@ -204,13 +204,13 @@ def _checkpoint_tables(tables: Tables) -> list[tuple[str, str]]:
 # --- The index of texts ---
 
 
-def _merge_texts(database: Database) -> None:
+def _merge_texts(database: Database, clock: Clock) -> None:
     """Rewrite the index of texts, piece by piece, until no page of it is older than this."""
     pages = -PAGES  # the first piece takes the whole index into one merge, the others go on with it
     while (changed := database.write_now(partial(_merge_some, pages=pages))) > 1:  # 1: nothing was left to do (SQLite)
         pages = PAGES
         if changed >= PAGES:
-            time.sleep(BREATH_SECONDS)
+            wait_for(clock.sleep(BREATH_SECONDS))
 
 
 def _merge_some(tables: Tables, pages: int) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from stanchion.runs.records import Review
 
-Read = Callable[[str, Sequence[Any] | Mapping[str, Any]], list[dict[str, Any]]]
+Read = Callable[[str, Sequence[Any] | dict[str, Any]], list[dict[str, Any]]]
 """Reads rows, in a transaction or outside of one."""
 
 _MOVED_ON = "its run was resumed or forked elsewhere, and no longer stands where it asked"

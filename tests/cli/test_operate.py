@@ -53,9 +53,13 @@ def test_a_whole_workflow_is_paused(stanchion: Stanchion, waiting: dict[str, Any
     (again,) = stanchion("rerun", waiting["run"], *WHY, "--json").json
     stanchion("resume")
     held = standing(stanchion, again["id"])
+    listed, others = stanchion("runs", "--outcome", "paused"), stanchion("runs", "--workflow", "other")
     unpaused = stanchion("unpause", "--workflow", "letters", *WHY)
     stanchion("resume")
 
+    assert "The workflow letters is paused since" in listed.out
+    assert "UTC by ada: a test" in listed.out
+    assert "is paused since" not in others.out + stanchion("runs").out
     assert paused.out == "No run of letters begins or goes on until it is unpaused.\n"
     assert held == "queued"
     assert unpaused.out == "The runs of letters may go on.\n"

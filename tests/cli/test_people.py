@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,40 @@ def test_what_is_not_shown_is_said(stanchion: Stanchion, tmp_path: Path) -> None
     stanchion("run", LETTERS, lines(tmp_path / "unsure.jsonl", *rows))
 
     assert "2 more wait; --limit shows them." in stanchion("reviews", "--limit", 1).out
+
+
+def test_what_cannot_be_read_is_said(stanchion: Stanchion, waiting: Waiting, tmp_path: Path) -> None:
+    """One spoilt row hides no other, and is not passed over in silence."""
+    stanchion("run", LETTERS, lines(tmp_path / "more.jsonl", letter(2, "name: Ada?\npages: 1")))
+    with closing(sqlite3.connect(".stanchion/stanchion.db")) as database, database:
+        database.execute("UPDATE reviews SET question = 'no JSON' WHERE id = ?", [waiting["review"]])
+    listed = stanchion("reviews")
+    asked = stanchion("review", waiting["review"])
+
+    assert "letter-2" in listed.out
+    assert "1 cannot be read" in listed.out
+    assert "more wait" not in listed.out
+    assert (asked.code, f"The row of the review {waiting['review']} cannot be read" in asked.err) == (3, True)
+    assert stanchion("show", waiting["run"], "--json").json["reviews"] == []
+
+
+def test_a_first_answer_is_shown_with_its_run(stanchion: Stanchion, waiting: Waiting) -> None:
+    """`show --json` says who gave the first of two answers, as `review` does."""
+    with closing(sqlite3.connect(".stanchion/stanchion.db")) as database, database:
+        values = [waiting["review"], waiting["run"], "ada@x.org", "login", "approve", "{}", "2024-01-01"]
+        database.execute("INSERT INTO opinions VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+    (review,) = stanchion("show", waiting["run"], "--json").json["reviews"]
+
+    assert (review["first_by"], review["first_action"]) == ("ada@x.org", "approve")
+
+
+def test_an_answer_that_a_paused_workflow_keeps_waiting_says_so(stanchion: Stanchion, waiting: Waiting) -> None:
+    """Who answered learns why the run does not go on: who holds it back, and why."""
+    stanchion("pause", "--workflow", "letters", "--reason", "the feed is broken", "--by", "Olga")
+    told = stanchion("review", waiting["review"], "--approve")
+
+    assert "The workflow letters is paused since" in told.out
+    assert "by Olga: the feed is broken" in told.out
 
 
 def test_a_claim_keeps_others_out_until_it_is_given_back(stanchion: Stanchion, waiting: Waiting) -> None:
@@ -98,7 +134,9 @@ def test_an_edit_changes_the_named_fields(stanchion: Stanchion, waiting: Waiting
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"), [('["Bob", "Cy"]', ["Bob", "Cy"]), ("null", None)], ids=["a list", "nothing"]
+    ("given", "kept"),
+    [('["Bob", "Cy"]', ["Bob", "Cy"]), ("null", None), ('["[sic"]', ["[sic"])],
+    ids=["a list", "nothing", "a text in quotes"],
 )
 def test_an_edit_may_be_json(stanchion: Stanchion, waiting: Waiting, given: str, kept: object) -> None:
     """Lists, objects and null are written as JSON."""
@@ -136,6 +174,7 @@ def test_a_rejection_keeps_its_reason(stanchion: Stanchion, waiting: Waiting) ->
         (["--approve", "--reject"], "Give one of --approve and --reject, not both"),
         (["--reject"], "A rejection needs a reason"),
         (["--value", "{"], "--value takes JSON"),
+        (["--edit", "name=[sic"], "looks like JSON, and is none (JSONDecodeError): a text that begins like JSON"),
         (["--value", '{"name": 5}'], "This does not fit: name: Input should be a valid string; pages: Field required"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -189,6 +189,16 @@ def test_large_stakes_take_two_people(total: int | None, people: int) -> None:
     assert asked(asking(stake="total", two_people_from=1000), output={"total": total})["people"] == people
 
 
+@pytest.mark.parametrize(
+    ("stake", "field"), [("total", "total"), (lambda value: value["total"], None)], ids=["a field", "a function"]
+)
+def test_the_rule_travels_in_the_question(stake: Any, field: str | None) -> None:
+    """The threshold, and where an edited value's stake stands: a function cannot travel."""
+    question = asked(asking(stake=stake, two_people_from=1000), output={"total": 5})
+
+    assert (question["two_people_from"], question["stake_field"], question["people"]) == (1000, field, 1)
+
+
 def test_the_question_carries_its_rules() -> None:
     """Role, expiry and the sampling stand in it, where the queue finds them; by default there are none."""
     rules = asking(role="accountant", expires=timedelta(days=14))
@@ -230,6 +240,7 @@ def test_whoever_answered_did_so(state: Any) -> None:
     [
         ({"stake": "sum"}, "stake names a field of the output"),
         ({"two_people_from": 100}, "say with stake"),
+        ({"stake": "total", "two_people_from": float("nan")}, "is a number; not nan"),
         ({"expires": timedelta(0)}, "expires is a time"),
         ({"role": " "}, "role names who may answer"),
     ],

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 import os
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.types import Command, interrupt
 from pydantic import BaseModel, ConfigDict, computed_field, create_model
+from typing_extensions import TypedDict
 
 from benchmarks.call_workers import processes
+from stanchion import Workflow
 from stanchion.errors import InvalidAnswer, ReviewClosed, ReviewNotFound, UsageError
 from stanchion.guards import Grounded, guarded
 from stanchion.nodes.review import ReviewAnswer
@@ -26,7 +35,7 @@ from stanchion.runs.corrections import corrections
 from stanchion.runs.inputs import checkpointable
 from stanchion.runs.reviews import Reviews
 from tests.runs.asking import PROPOSAL, Desk, Payment, payments, person
-from tests.runs.conftest import invoices
+from tests.runs.conftest import document, invoices, run
 from tests.runs.racing import answer_all, claim_all
 
 NESTED: Any = "deep"
@@ -107,7 +116,7 @@ def test_a_guard_that_a_person_overrules_is_on_record(tmp_path: Path) -> None:
     total = Annotated[int, guarded(Grounded())]
     guarded_payment = create_model("GuardedPayment", number=(str, ...), total=(total, ...), note=(str, ""))
     desk = Desk(tmp_path / "runs.db")
-    desk.ask(node="elsewhere")
+    desk.ask(node="elsewhere", form={})
     review = desk.reviews.get("r1")
     reader = Reader(review, replace(payments(), output=guarded_payment), date(2024, 1, 1))
 
@@ -128,10 +137,10 @@ def test_what_could_not_be_read_again_is_refused(desk: Desk) -> None:
         def twice(self) -> int:
             return 2 * self.total
 
-    desk.change("UPDATE reviews SET node = 'theirs'")
+    desk.ask("r2", node="theirs", form={})
     reviews = Reviews(desk.database, clock=desk.clock, workflow=replace(payments(), output=Odd))
     with pytest.raises(InvalidAnswer, match="twice: Extra inputs are not permitted"):
-        reviews.answer("r1", "edit", by="Ada", output={"total": 1})
+        reviews.answer("r2", "edit", by="Ada", output={"total": 1})
 
 
 # --- Questions of other nodes ---
@@ -143,6 +152,31 @@ def test_a_question_without_a_proposal_takes_edits_as_they_are(desk: Desk) -> No
     reviews = Reviews(desk.database, clock=desk.clock, workflow=payments_without_type())
 
     assert reviews.answer("r1", "edit", by="Ada", edits={"sure": True}).answer["output"] == {"sure": True}
+
+
+@pytest.mark.parametrize("question", ["Is it ok?", {"question": "Send it?", "proposal": {"mail": "Dear Sir"}}])
+def test_what_is_none_of_ours_need_not_be_an_output(desk: Desk, question: Any) -> None:
+    """Somebody's own question is about anything: to approve it takes nothing that fits the workflow's output."""
+    desk.change("UPDATE reviews SET question = ?, node = 'theirs'", json.dumps(question))
+
+    assert desk.reviews.answer("r1", "approve", by="Ada").answer["action"] == "approve"
+
+
+def test_words_alone_are_answered_with_anything(desk: Desk) -> None:
+    """Where nothing was proposed, an edit is the answer itself, also in a workflow with a type."""
+    desk.change("UPDATE reviews SET question = '\"How many?\"', node = 'theirs'")
+
+    assert desk.reviews.answer("r1", "edit", by="Ada", output={"many": 3}).answer["output"] == {"many": 3}
+
+
+def test_a_question_of_a_hidden_node_is_read_by_its_schema(desk: Desk) -> None:
+    """A review node that another function calls is not seen in the graph; its schema says what fits."""
+    desk.ask("r2", node="hidden")
+    desk.ask("r3", node="hidden", form={"type": "object", "properties": {"total": {"type": "integer"}}})
+
+    assert desk.reviews.answer("r2", "edit", by="Ada", edits={"total": "7"}).answer["output"]["total"] == 7
+    with pytest.raises(InvalidAnswer, match=r"\$\.total: type integer"):
+        desk.reviews.answer("r3", "edit", by=person("ada@x.org"), edits={"total": "many"})
 
 
 def payments_without_type() -> Any:
@@ -321,13 +355,85 @@ def test_a_thread_that_moved_on_takes_no_answer(desk: Desk) -> None:
     """Resumed elsewhere, past our records: the question on the desk is not the one that the graph asks now."""
     desk.change("CREATE TABLE checkpoints (thread_id TEXT, checkpoint_ns TEXT, checkpoint_id TEXT)")
     desk.change("INSERT INTO checkpoints VALUES ('run-r1', '', '1b'), ('run-r1', 'sub', '9'), ('run-r2', '', '9')")
+    desk.change(f"CREATE TABLE writes ({', '.join(WRITTEN)})")
+    for run_id, checkpoint_id in (("run-r1", "1b"), ("run-r2", "1b")):
+        value = b"...interrupt-" + run_id.removeprefix("run-").encode() + b"..."
+        written = (run_id, "", checkpoint_id, "task", -3, "__interrupt__", value)
+        desk.write("writes", dict(zip(WRITTEN, written, strict=True)))
     desk.change("UPDATE reviews SET checkpoint_id = '1b'")
     desk.ask("r2", checkpoint_id="1b")
 
-    with pytest.raises(ReviewClosed, match="resumed elsewhere"):
+    with pytest.raises(ReviewClosed, match="resumed or forked elsewhere"):
         desk.reviews.answer("r2", "approve", by="Ada")
     assert (desk.row("r2")["status"], desk.trail()[0]["what"]) == ("closed", "review closed")
     assert desk.reviews.answer("r1", "approve", by="Ada").status == "answered"
+
+
+WRITTEN = ("thread_id", "checkpoint_ns", "checkpoint_id", "task_id", "idx", "channel", "value")
+"""Columns of LangGraph's table of pending writes."""
+
+
+class Asked(TypedDict, total=False):
+    """What two questions at once were answered with."""
+
+    document: Any
+    got: Annotated[list[Any], operator.add]
+
+
+def two_questions() -> Workflow:
+    """Two steps side by side, each with a question of its own."""
+    builder = StateGraph(Asked)
+    for name in ("left", "right"):
+        builder.add_node(name, partial(ask_whether, name))
+        builder.add_edge(START, name)
+        builder.add_edge(name, END)
+    return Workflow(builder.compile(), name="questions", version="1")
+
+
+def ask_whether(name: str, _state: Asked) -> Asked:
+    """Ask in words."""
+    return {"got": [interrupt(f"Is {name} right?")]}
+
+
+@contextmanager
+def elsewhere(db: Path) -> Iterator[Any]:
+    """The same thread in plain LangGraph, past our records."""
+    with closing(sqlite3.connect(db, check_same_thread=False)) as connection:
+        yield two_questions().graph.copy(update={"checkpointer": SqliteSaver(connection)})
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["now", "asked before checkpoints were kept"])
+@pytest.mark.parametrize("how", ["resumed", "resumed in part", "forked in place"])
+def test_what_plain_langgraph_did_closes_the_question(make_runner: Any, db: Path, how: str, known: bool) -> None:
+    """Whoever answers then is told that the run went on elsewhere; a question beside it stays as it was."""
+
+    async def story() -> Any:
+        async with make_runner(two_questions()) as runner:
+            (one,) = await runner.start([document()])
+            left, right = sorted(runner.ledger.reviews(), key=lambda each: each.node)
+            if not known:
+                runner.ledger.database.write_now(
+                    lambda tables: tables.conn.execute("UPDATE reviews SET checkpoint_id = NULL")
+                )
+            config = {"configurable": {"thread_id": one.id}}
+            with elsewhere(db) as graph:
+                if how == "forked in place":
+                    graph.update_state(config, {"got": ["nothing"]}, as_node="left")
+                else:
+                    ids = [left.interrupt_id] if how == "resumed in part" else [left.interrupt_id, right.interrupt_id]
+                    graph.invoke(Command(resume=dict.fromkeys(ids, "yes")), config)
+            return [answered_late(runner.reviews, each.id) for each in (left, right)]
+
+    late = "its run was resumed or forked elsewhere"
+    assert [late in said for said in run(story())] == [True, how != "resumed in part"]
+
+
+def answered_late(reviews: Reviews, review_id: str) -> str:
+    """What somebody is told who answers now."""
+    try:
+        return reviews.answer(review_id, "approve", by="Ada").status
+    except ReviewClosed as closed:
+        return str(closed)
 
 
 def test_an_unknown_review_is_said(desk: Desk) -> None:
@@ -409,6 +515,16 @@ def test_corrections_are_rows_of_a_dataset(desk: Desk) -> None:
     )
     assert [row["id"] for row in corrections(desk.database, approved=True)] == ["input-r1", "input-r2"]
     assert list(corrections(desk.database, workflow="other")) == []
+
+
+def test_a_spoilt_row_is_left_out_of_the_export(desk: Desk) -> None:
+    """One bad row does not keep the others from being learnt from."""
+    desk.ask("r2")
+    for name in ("r1", "r2"):
+        desk.reviews.answer(name, "edit", by="Ada", edits={"total": 7})
+    desk.change("UPDATE reviews SET question = 'no JSON' WHERE id = 'r1'")
+
+    assert [row["id"] for row in corrections(desk.database)] == ["input-r2"]
 
 
 def test_what_was_erased_is_no_example(desk: Desk) -> None:

@@ -11,6 +11,7 @@ from langgraph.types import interrupt
 from typing_extensions import TypedDict
 
 from stanchion import Runner, Workflow
+from stanchion.errors import LeaseLost
 from stanchion.runs import runner as runner_module
 from stanchion.runs.operations import Operations
 from stanchion.testing import FakeClock, ScriptedModel
@@ -268,3 +269,23 @@ def test_a_question_that_became_another_one_is_asked_anew(make_runner) -> None:
 
     assert (before.question["question"], after.question["question"]) == ("Pay 100?", "Pay 300?")
     assert (after.id, after.status, after.claimed_by) == (before.id, "asked", None)
+
+
+def test_a_run_that_has_ended_is_written_by_nobody(make_runner) -> None:
+    """A node that was left behind, and still writes when its run has ended, changes no checkpoint."""
+
+    async def story() -> Any:
+        halves = Halves()
+        halves.may_end.set()
+        async with make_runner(halves.workflow) as runner:
+            (done,) = await runner.start([document()])
+            thread: Any = {"configurable": {"thread_id": done.id, "checkpoint_ns": ""}}
+            before = await runner._saver.aget_tuple(thread)
+            with pytest.raises(LeaseLost):
+                await runner._saver.aput(thread, {**before.checkpoint, "id": "zzz"}, {}, {})
+            after = await runner._saver.aget_tuple(thread)
+            return before.checkpoint["id"], after.checkpoint["id"]
+
+    before, after = run(story())
+
+    assert before == after

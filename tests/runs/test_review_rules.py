@@ -13,12 +13,13 @@ import pytest
 from langgraph.graph import END, START, StateGraph
 
 from stanchion import RunContext, Workflow
-from stanchion.errors import NotAllowed, ReviewClosed, ReviewTaken, UsageError
+from stanchion.errors import NotAllowed, ReviewClosed, ReviewTaken, StoreError, UsageError
 from stanchion.nodes import WorkflowState, answered, intake, outcome, review
 from stanchion.nodes.review import ReviewAnswer
 from stanchion.people import Person
-from stanchion.runs.reviews import Reviews, refuse_indistinguishable
+from stanchion.runs.reviews import PUT_OFF, Reviews, refuse_indistinguishable
 from stanchion.testing import FakeClock
+from stanchion.verdict import Verdict
 from tests.runs.asking import LIMIT, PROPOSAL, Desk, Payment, payments, person
 from tests.runs.conftest import invoices, run, waiting
 
@@ -155,6 +156,69 @@ def test_the_next_cases_are_ones_own_then_the_most_urgent_free_ones(desk: Desk) 
     assert ids(desk.reviews.claim_next(by="Cy", number=9)) == []
 
 
+def test_a_person_holds_a_hundred_cases_at_the_most(desk: Desk) -> None:
+    """Neither by asking for more and more, nor by taking single ones, nor under another spelling."""
+    for number in range(130):
+        desk.ask(f"r{number:03}")
+    held: set[str] = set()
+    for by in ("Ada", "ada", " ADA", "Ada"):
+        held |= set(ids(desk.reviews.claim_next(by=by, number=60, leave_out=held)))
+    (free,) = ids(desk.reviews.claim_next(by="Bob"))
+    desk.reviews.release(free, by="Bob")
+
+    assert len(held) == 100
+    with pytest.raises(NotAllowed, match="ada holds 100 reviews"):
+        desk.reviews.claim(free, by="ada")
+    kept = desk.reviews.claim(min(held), by="ada")
+    assert kept.claimed_by == "ada"
+    desk.reviews.release(kept.id, by="Ada")
+    assert desk.reviews.claim(free, by="Ada").claimed_by == "Ada"
+
+
+def test_ones_own_case_comes_back_under_any_spelling(desk: Desk) -> None:
+    """Who claimed as Ada finds the case again as ada."""
+    desk.ask()
+    desk.reviews.claim("r1", by="Ada")
+
+    assert ids(desk.reviews.claim_next(by="ada")) == ["r1"]
+    assert desk.reviews.claim_next(by="Bob") == []
+
+
+def test_a_desk_may_leave_out_any_number(desk: Desk) -> None:
+    """More ids than a statement has places for."""
+    desk.ask()
+
+    assert ids(desk.reviews.claim_next(by="Ada", leave_out=[f"n{number}" for number in range(40_000)])) == ["r1"]
+
+
+# --- Rows that something else spoilt ---
+
+
+@pytest.mark.parametrize("column", ["question", "people", "claimed_until", "due_at"])
+def test_a_spoilt_row_is_its_own_trouble(desk: Desk, column: str) -> None:
+    """The queue shows and gives out all others; who asks for this one learns that it cannot be read."""
+    for name in ("r1", "r2", "r3"):
+        desk.ask(name)
+    desk.change(f"UPDATE reviews SET {column} = '?' WHERE id = 'r1'")
+
+    assert ids(desk.reviews.waiting()) == ids(desk.reviews.claim_next(by="Ada", number=2)) == ["r2", "r3"]
+    assert desk.reviews.of_run("run-r1") == []
+    for attempt in (lambda: desk.reviews.get("r1"), lambda: desk.reviews.answer("r1", "approve", by="Ada")):
+        with pytest.raises(StoreError, match="review r1 cannot be read"):
+            attempt()
+
+
+def test_what_cannot_be_read_is_put_off_and_others_expire(desk: Desk) -> None:
+    """It is first in line for one look an hour, not for ever."""
+    desk.ask("r1", expires_after=60)
+    desk.ask("r2", expires_after=90)
+    desk.change("UPDATE reviews SET question = 'no JSON' WHERE id = 'r1'")
+    desk.clock.advance(100)
+
+    assert ids(desk.reviews.expire_due()) == ["r2"]
+    assert desk.row("r1")["due_at"] == (desk.clock.now() + PUT_OFF).isoformat()
+
+
 @pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), 86_401])
 def test_a_claim_has_an_end(desk: Desk, seconds: float) -> None:
     """Nobody takes a case for ever, nor for no time at all."""
@@ -270,6 +334,46 @@ def test_an_edit_that_raises_the_stake_takes_two(desk: Desk) -> None:
     assert desk.reviews.answer("r1", "edit", by=BOB, edits={"total": LIMIT}).status == "answered"
 
 
+def test_the_rule_needs_no_look_at_the_graph(desk: Desk) -> None:
+    """A node inside a subgraph or a function asks with its threshold: an edit beyond it takes two all the same."""
+    desk.ask(node="nobody has seen it")
+    with pytest.raises(NotAllowed, match="two people"):
+        desk.reviews.answer("r1", "edit", by="Bob", edits={"total": LIMIT})
+
+    assert desk.reviews.answer("r1", "edit", by=ADA, edits={"total": LIMIT}).people == 2
+
+
+@pytest.mark.parametrize(
+    "asked", [{"stake_field": None}, {"node": "hidden", "form": {"type": "object"}}], ids=["no field", "no type"]
+)
+def test_an_edit_of_which_nobody_can_say_the_stake_takes_two(desk: Desk, asked: dict[str, Any]) -> None:
+    """Where the stake is a function, or the value's type is not known here; to approve takes what was asked for."""
+    desk.ask("r1", **asked)
+    desk.ask("r2", **asked)
+    with pytest.raises(NotAllowed, match="two people"):
+        desk.reviews.answer("r1", "edit", by="Bob", edits={"total": 1})
+
+    assert desk.reviews.answer("r2", "approve", by="Bob").status == "answered"
+
+
+def test_who_comes_late_is_told_both_names(desk: Desk) -> None:
+    """What two people decided is not one person's doing."""
+    desk.ask(people=2)
+    desk.reviews.answer("r1", "approve", by=ADA)
+    desk.reviews.answer("r1", "approve", by=BOB)
+    with pytest.raises(ReviewClosed, match=r"approve by ada@example\.com and bob@example\.com at"):
+        desk.reviews.answer("r1", "approve", by=BOB)
+
+
+def test_a_first_answer_is_known_in_any_spelling(desk: Desk) -> None:
+    """It is not offered to the same person again."""
+    desk.ask(people=2)
+    desk.reviews.answer("r1", "approve", by=person("Ada@Example.com"))
+
+    for spelling in ("ada@example.com", "ADA@example.com"):
+        assert desk.reviews.claim_next(by=person(spelling)) == []
+
+
 def test_what_waits_for_a_second_person_is_not_offered_to_the_first(desk: Desk) -> None:
     """Nor to anybody who cannot be told apart."""
     desk.ask("r1", people=2)
@@ -293,6 +397,57 @@ def test_a_workflow_for_two_is_refused_where_there_are_not_two(tmp_path: Path, m
         refuse_indistinguishable(payments())
     file.write_text('[people]\n"ada@x.org" = ["reviewer"]\n"olga@x.org" = ["operator"]\n')
     refuse_indistinguishable(payments())
+
+
+def inside(node: Any) -> Workflow:
+    """A workflow whose only node is this one; a graph is a node too."""
+    builder = StateGraph(WorkflowState, context_schema=RunContext)
+    builder.add_node("inner", node)
+    builder.add_edge(START, "inner")
+    builder.add_edge("inner", END)
+    return Workflow(builder.compile(), name="outer", version="1", output=Payment)
+
+
+def test_a_rule_inside_a_subgraph_is_seen_at_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However deep it lies; the message says where."""
+    monkeypatch.chdir(tmp_path)
+    deep = inside(inside(payments().graph).graph)
+    with pytest.raises(UsageError, match=r"step inner\|inner\|review of outer takes two people"):
+        refuse_indistinguishable(deep)
+
+
+@pytest.mark.parametrize("hidden", [False, True], ids=["in a subgraph", "in a function"])
+def test_a_rule_that_lies_deeper_is_kept(make_runner: Any, people: None, hidden: bool) -> None:
+    """From the node to the answer: nobody who cannot be told apart passes the threshold; edits are read by type."""
+    node = review(Payment, stake="total", two_people_from=LIMIT)
+
+    def unsure(state: WorkflowState) -> Any:
+        return {"verdict": Verdict(decision="review", reason="Always."), "output": PROPOSAL}
+
+    builder = StateGraph(WorkflowState, context_schema=RunContext)
+    builder.add_node("unsure", unsure)
+    builder.add_node("person", (lambda state: node(state)) if hidden else inside(node).graph)
+    builder.add_edge(START, "unsure")
+    builder.add_edge("unsure", "person")
+    builder.add_edge("person", END)
+
+    async def story() -> Any:
+        async with make_runner(Workflow(builder.compile(), name="deep", version="1", output=Payment)) as runner:
+            _, asked = await waiting(runner)
+            with pytest.raises(NotAllowed, match="two people who can be told apart"):
+                await runner.answer(asked.id, "edit", by="Bob", edits={"total": LIMIT})
+            await runner.answer(asked.id, "edit", by=ADA, edits={"total": str(LIMIT)})
+            return await runner.answer(asked.id, "edit", by=BOB, edits={"total": LIMIT})
+
+    done = run(story())
+    assert (done.outcome, done.output["total"]) == ("reviewed", LIMIT)
+
+
+@pytest.fixture
+def people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder whose file names two people who may answer."""
+    (tmp_path / "stanchion.toml").write_text('[people]\n"ada@x.org" = ["reviewer"]\n"bob@x.org" = ["reviewer"]\n')
+    monkeypatch.chdir(tmp_path)
 
 
 def test_a_workflow_for_one_needs_nobody_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
