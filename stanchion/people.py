@@ -129,15 +129,20 @@ def logged_in(name: str, folder: Path | None = None) -> Person:
         folder: where the file is looked for; the current folder by default.
 
     Raises:
-        NotAllowed: the file does not name this person.
+        NotAllowed: the file does not name this person, or the address could be taken for another's.
         UsageError: the file cannot be used.
     """
-    roles = read_people(folder).get(_folded(name))
+    address = name.strip().lower()
+    if address != _folded(address):  # in full-width letters, or with ß: another address, which folds to the same
+        raise NotAllowed(
+            "This address is written with characters that could be taken for another's; it has no role here."
+        )
+    roles = read_people(folder).get(address)
     if roles is None:
         raise NotAllowed(
             f"{name[:LONGEST_NAME]} has no role here: an operator adds it to [people] in {OPERATORS_FILE}."
         )
-    return Person(_folded(name), roles, "login")
+    return Person(address, roles, "login")
 
 
 def _roles(path: Path, name: str, roles: object) -> frozenset[str]:
@@ -147,5 +152,5 @@ def _roles(path: Path, name: str, roles: object) -> frozenset[str]:
 
 
 def _folded(name: str) -> str:
-    """Return what two spellings of one person's name have in common."""
-    return unicodedata.normalize("NFKC", name).strip().casefold()
+    """Return what two spellings of one person's name have in common; signs that nobody sees are none of it."""
+    return unicodedata.normalize("NFKC", name).replace("\u2060", "").strip().casefold()

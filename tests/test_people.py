@@ -109,3 +109,15 @@ def test_a_file_that_cannot_be_read_is_said(tmp_path: Path, text: str) -> None:
     """An unreadable file does not count as one that names nobody."""
     with pytest.raises(UsageError, match=r"stanchion\.toml"):
         read_people(with_people(tmp_path, text))
+
+
+@pytest.mark.parametrize("address", ["\uff45ve@example.com", "eve\u2060@example.com", "wei\u00df@example.com"])
+def test_an_address_that_only_looks_like_anothers_has_no_role(tmp_path: Path, address: str) -> None:
+    """Whoever can have an address written with look-alike characters does not become the person it looks like."""
+    (tmp_path / "stanchion.toml").write_text(
+        '[people]\n"eve@example.com" = ["operator"]\n"weiss@example.com" = ["viewer"]\n'
+    )
+
+    with pytest.raises(NotAllowed, match="could be taken for another"):
+        logged_in(address, tmp_path)
+    assert logged_in("Eve@Example.com", tmp_path).name == "eve@example.com"

@@ -99,6 +99,8 @@ def resume(
         typer.echo(f"stanchion: {output.plain(trouble, longest=2_000)}", err=True)
     if not runs and not as_json:
         output.console().print("Nothing to resume.")
+        with options.open_ledger(db) as ledger:
+            output.tell_paused(ledger.database)
         return
     _report(runs, as_json, db=db)
     if troubles:
@@ -255,4 +257,7 @@ def _report(runs: Sequence[Run], as_json: bool, *, fields: Sequence[str] = (), d
         screen.print(f"{len(runs)} run{'s' * (len(runs) != 1)}: {output.counts(runs)}.")
         if any(run.status == "waiting" for run in runs):
             typer.echo(f"Some wait for a person:\n  {output.command('reviews', *_named(db))}")
+        with options.open_ledger(db) as ledger:
+            for name in sorted({run.workflow for run in runs}):
+                output.tell_paused(ledger.database, name)
     output.exit_if_failed(runs)

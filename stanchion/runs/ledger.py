@@ -505,7 +505,7 @@ def finish(
     )
     tables.conn.execute(f"UPDATE reviews SET resumed_at = ? WHERE run_id = ? AND {_UNRESUMED}", [at, fence.run_id])
     tables.conn.execute(
-        "UPDATE reviews SET status = 'closed', closed_why = ? WHERE run_id = ? AND status = 'asked'",
+        "UPDATE reviews SET status = 'closed', closed_why = ?, claimed_by = NULL WHERE run_id = ? AND status = 'asked'",
         [_ENDED_OTHERWISE, fence.run_id],
     )
     count_ended(tables, fence.run_id, at)

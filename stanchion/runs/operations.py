@@ -1,4 +1,4 @@
-"""What operators do to runs and workflows: cancel, pause, unpause, run again; with a reason, kept in the trail."""
+"""What operators do to runs and workflows: cancel, pause, resume, run again; with a reason, kept in the trail."""
 
 from __future__ import annotations
 
@@ -179,6 +179,33 @@ class Operations:
 
         return self._change(run_ids, _if_not_paused, change)
 
+    def resume(self, run_ids: Sequence[str], *, by: Person | str, reason: str) -> list[Run]:
+        """Write down that runs are to go on, and return those that can: queued, cut off by a crash, or answered.
+
+        Nothing about them changes: whoever runs graphs goes on with what is returned.
+
+        Args:
+            run_ids: their ids, or the beginnings of them.
+            by: who does it.
+            reason: why.
+
+        Raises:
+            NotAllowed: it takes the role operator.
+            UsageError: no reason is given, or the only run named is paused, waits for a person, or is at work.
+            RunNotFound: an id names no run; nothing was written.
+            RunEnded: the only run named has ended.
+        """
+        who, why = allowed(by, reason, "resume runs")
+        held = {paused.workflow: paused for paused in self.paused_workflows()}
+
+        def refuse(run: Run) -> StanchionError | None:
+            return _if_ended(run, "resumed") or _if_held_back(run, held.get(run.workflow)) or self._if_it_waits(run)
+
+        def change(_tables: Tables, add: Add, run: Run) -> None:
+            _note(add, who, "run resumed", run, why, facts={"status": run.status})
+
+        return self._change(run_ids, refuse, change)
+
     def rerun(
         self,
         run_ids: Sequence[str],
@@ -310,6 +337,21 @@ class Operations:
             seconds = (now - datetime.fromisoformat(row["claimed_at"])).total_seconds() if alive else 0.0
             ledger.release(tables, Fence(run_id, row["token"]), max(0.0, seconds * 1000))
 
+    def _if_it_waits(self, run: Run) -> UsageError | None:
+        """Say why a run does not go on by itself: somebody has it, or is to answer it."""
+        if run.status == "running" and self._is_had(run.id):
+            return UsageError(f"The run {run.id} is at work already.")
+        asked = "SELECT 1 FROM reviews WHERE run_id = ? AND status = 'asked' LIMIT 1"
+        if run.status != "waiting" or self._ledger.answers_due(run.id) or not self.database.read(asked, [run.id]):
+            return None
+        return UsageError(f"The run {run.id} waits for a person; it goes on with the answer.")
+
+    def _is_had(self, run_id: str) -> bool:
+        """Say whether somebody alive has a run, and gave a sign of life lately."""
+        (row,) = self.database.read("SELECT owner, lease_until FROM runs WHERE id = ?", [run_id])
+        is_over = row["lease_until"] is not None and row["lease_until"] < self._clock.now().isoformat()
+        return bool(row["owner"]) and not is_over and is_alive(self.database.path, row["owner"])
+
     def _is_known(self, workflow: str) -> bool:
         runs = self.database.read("SELECT 1 FROM runs WHERE workflow = ? LIMIT 1", [workflow])
         return bool(runs) or workflow in known_workflows()
@@ -365,7 +407,7 @@ def _note(add: Add, who: Person, what: str, run: Run, why: str, *, facts: Mappin
     )
 
 
-# --- What cannot be done  ---
+# --- What cannot be done ---
 
 
 def _if_ended(run: Run, to: str) -> RunEnded | None:
@@ -387,3 +429,11 @@ def _if_paused(run: Run) -> StanchionError | None:
 
 def _if_not_paused(run: Run) -> StanchionError | None:
     return _if_ended(run, "unpaused") or (None if run.paused_at else UsageError(f"The run {run.id} is not paused."))
+
+
+def _if_held_back(run: Run, workflow: PausedWorkflow | None) -> UsageError | None:
+    if run.paused_at:
+        return UsageError(f"The run {run.id} is paused by {run.paused_by}: unpause it to let it go on.")
+    if workflow:
+        return UsageError(f"The workflow {run.workflow} is paused by {workflow.by}: unpause it to let its runs go on.")
+    return None

@@ -517,8 +517,17 @@ def _close(tables: Tables, add: Add, review_id: str, why: str) -> Review:
                WHERE id = ?""",
             [why, review_id],
         )
+        tables.conn.execute(_ASKS_NOTHING, [review.run_id])
         add(STANCHION, "review closed", **_about(review), facts={"why": why})
     return _review(_reading(tables), review_id)
+
+
+# Its thread went another way: whoever works goes on with it from there, to its end or its next question.
+_ASKS_NOTHING = """
+    UPDATE runs SET status = 'queued' WHERE id = ? AND status = 'waiting' AND NOT EXISTS (
+        SELECT 1 FROM reviews WHERE run_id = runs.id AND (
+            status = 'asked' OR status IN ('answered', 'expired') AND resumed_at IS NULL))
+"""
 
 
 def _open_row(read: Read, review_id: str) -> Review:

@@ -284,7 +284,7 @@ class Runner:
             InvalidAnswer: the answer does not fit; the review stays open.
             UsageError: the review is of another workflow.
         """
-        review = self.ledger.review(review_id)
+        review = self.reviews.get(review_id)
         if review.workflow != self.workflow.name:
             raise UsageError(f"The review {review.id} is of the workflow {review.workflow}, not {self.workflow.name}.")
         await asyncio.to_thread(

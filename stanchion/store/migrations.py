@@ -354,6 +354,10 @@ PEOPLE = (
         )
     ),
     "UPDATE reviews SET workflow = (SELECT workflow FROM runs WHERE id = reviews.run_id)",
+    """UPDATE reviews SET priority = stake * (1 - coalesce(CASE WHEN json_valid(question) THEN
+        CASE WHEN json_type(question, '$.confidence') IN ('integer', 'real')
+            AND json_extract(question, '$.confidence') BETWEEN 0 AND 1
+        THEN json_extract(question, '$.confidence') END END, 0)) WHERE status = 'asked'""",
     # with what tells how many wait, for how long and until when
     """CREATE INDEX reviews_queued ON reviews (
         status, priority DESC, asked_at, workflow, due_at, role, people, claimed_until)""",

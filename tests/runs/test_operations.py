@@ -21,6 +21,7 @@ from stanchion.runs.operations import Operations
 from stanchion.runs.records import Run
 from stanchion.runs.reviews import Reviews
 from stanchion.store import Database
+from stanchion.store.owners import Owner
 from stanchion.store.trail import Trail
 from stanchion.testing import FakeClock, ScriptedModel, counting_ids
 from stanchion.workflow import load_workflow
@@ -208,6 +209,46 @@ def test_what_is_not_there_cannot_be_paused(do: Operations, queued: list[str]) -
         do.pause(queued[:1], **WHY)
 
 
+# --- Resuming ---
+
+
+def test_what_can_go_on_is_resumed_and_nothing_else(do: Operations, queued: list[str], make_runner) -> None:
+    """Queued, cut off and answered runs are returned; ended, paused, asking and busy ones are left out."""
+
+    async def ask() -> list[str]:
+        async with make_runner(invoices(accept_at=0.99), model=ScriptedModel([answer(1), answer(2)])) as runner:
+            return [one.id for one in await runner.start([document(8), document(9)])]
+
+    def stand(run_id: str, columns: str) -> None:
+        sql = f"UPDATE runs SET {columns} WHERE id = ?"
+        do.database.write_now(lambda tables: tables.conn.execute(sql, [run_id]))
+
+    answered, asking = run(ask())
+    Reviews(do.database, workflow=invoices()).answer(answered, "approve", by="ada")
+    fresh, cut_off, paused = queued
+    busy, over = [one.id for one in do.rerun(queued[:2], **WHY)]
+    alive = Owner(do.database.path, "alive")
+    stand(cut_off, "status = 'running', owner = 'dead'")
+    stand(busy, f"status = 'running', owner = '{alive.name}'")
+    do.pause([paused], **WHY)
+    do.cancel([over], **WHY)
+
+    before = do.database.read("SELECT * FROM runs")
+    resumed = do.resume([fresh, cut_off, paused, asking, answered, busy, over], **WHY)
+    assert [one.id for one in resumed] == [fresh, cut_off, answered]
+    assert do.database.read("SELECT * FROM runs") == before
+    assert [run_id for what, run_id in what_is_told(do.database) if what == "run resumed"] == [fresh, cut_off, answered]
+    for run_id, why in (paused, "is paused by ada"), (asking, "waits for a person"), (busy, "at work already"):
+        with pytest.raises(UsageError, match=why):
+            do.resume([run_id], **WHY)
+    with pytest.raises(RunEnded):
+        do.resume([over], **WHY)
+    do.pause_workflow("invoices", **WHY)
+    with pytest.raises(UsageError, match="workflow invoices is paused by ada"):
+        do.resume([fresh], **WHY)
+    alive.release()
+
+
 # --- Running again ---
 
 
@@ -290,6 +331,7 @@ ACTIONS = {
     "cancel": lambda do, run_id, **who: do.cancel([run_id], **who),
     "pause": lambda do, run_id, **who: do.pause([run_id], **who),
     "unpause": lambda do, run_id, **who: do.unpause([run_id], **who),
+    "resume": lambda do, run_id, **who: do.resume([run_id], **who),
     "rerun": lambda do, run_id, **who: do.rerun([run_id], **who),
     "pause_workflow": lambda do, _id, **who: do.pause_workflow("invoices", **who),
     "unpause_workflow": lambda do, _id, **who: do.unpause_workflow("invoices", **who),
@@ -329,6 +371,7 @@ def test_every_operation_is_in_the_trail(do: Operations, queued: list[str]) -> N
     operator = Person("ada@example.org", frozenset({"operator"}), "login")
     do.pause(queued[:1], by=operator, reason="one")
     do.unpause(queued[:1], by=operator, reason="two")
+    do.resume(queued[:1], by=operator, reason="two and a half")
     do.rerun(queued[:1], by=operator, reason="three")
     do.cancel(queued[:1], by=operator, reason="four")
     do.pause_workflow("invoices", by=operator, reason="five")
@@ -338,14 +381,16 @@ def test_every_operation_is_in_the_trail(do: Operations, queued: list[str]) -> N
     assert what_is_told(do.database) == [
         ("run paused", queued[0]),
         ("run unpaused", queued[0]),
+        ("run resumed", queued[0]),
         ("run made again", queued[0]),
         ("run cancelled", queued[0]),
         ("workflow paused", "invoices"),
         ("workflow unpaused", "invoices"),
     ]
-    assert [(entry.content or {})["reason"] for entry in entries] == ["one", "two", "three", "four", "five", "six"]
+    reasons = ["one", "two", "two and a half", "three", "four", "five", "six"]
+    assert [(entry.content or {})["reason"] for entry in entries] == reasons
     assert {(entry.by, entry.known_by, entry.workflow) for entry in entries} == {
         ("ada@example.org", "login", "invoices")
     }
-    assert entries[2].subject == "new-1"
+    assert entries[3].subject == "new-1"
     assert Trail(do.database).verify().ok

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.graph import END, START, StateGraph
-from langgraph.types import Send, interrupt
+from langgraph.types import Command, Send, interrupt
 
 from stanchion import RunContext, Runner, Worker, Workflow
-from stanchion.errors import WorkflowError
+from stanchion.errors import ReviewClosed, WorkflowError
 from stanchion.nodes import WorkflowState, answered, intake, outcome, review
 from stanchion.runs.ledger import Ledger
 from stanchion.runs.operations import Operations
@@ -366,3 +367,21 @@ def test_more_answers_than_a_list_shows_are_all_taken(db: Path) -> None:
     work_until(db, ended=1)
 
     assert rows(db, "SELECT outcome FROM runs") == [{"outcome": "accepted"}]
+
+
+def test_a_run_that_somebody_else_resumed_is_brought_to_its_end(db: Path) -> None:
+    """A thread resumed outside of us takes no answer of ours any more, and a worker brings its run to the end."""
+    (run_id,) = queue(db, workflow, 1)
+    work_until(db, waiting=1)
+    with SqliteSaver.from_conn_string(str(db)) as saver:
+        graph = workflow.graph.copy(update={"checkpointer": saver})
+        given = {"action": "approve", "output": None, "reason": "", "by": "Studio"}
+        graph.invoke(Command(resume=given), {"configurable": {"thread_id": run_id}})
+    database = Database(db)
+    with pytest.raises(ReviewClosed, match="resumed or forked elsewhere"):
+        Reviews(database).answer(run_id, "reject", by="Ada", reason="No.")
+    database.close()
+
+    work_until(db, ended=1)
+
+    assert rows(db, "SELECT status, outcome FROM runs") == [{"status": "done", "outcome": "reviewed"}]
