@@ -5,7 +5,18 @@ from __future__ import annotations
 import subprocess
 import sys
 
-ALL = ("guards", "runs", "crash_soak", "outage", "hanging", "calls", "call_soak", "review_soak", "console", "console_pages")
+ALL = (
+    "guards",
+    "runs",
+    "crash_soak",
+    "outage",
+    "hanging",
+    "calls",
+    "call_soak",
+    "review_soak",
+    "console",
+    "console_pages",
+)
 
 
 def main() -> None:

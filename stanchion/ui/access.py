@@ -7,9 +7,10 @@ A console for yourself acts as the operating-system user. A shared one lets in w
 from __future__ import annotations
 
 import getpass
+import hashlib
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import streamlit as st
@@ -25,19 +26,23 @@ MODE = "STANCHION_CONSOLE"
 """The environment variable by which `stanchion console` says how it was started: `local` or `shared`."""
 
 
+MOST_LOGGED_OUT = 10_000
+PATIENCE = 5.0  # seconds
+
+
 @dataclass(frozen=True)
 class Console:
     """What every page is given.
 
     Args:
-        database: one for each process.
+        opened: one database for each process; pages read it as `database`, which asks first who reads.
         who: says who acts, or raises.
         clock: for the present time.
         shared: several people come here, each with a login.
         background: lets runs go on while nobody waits.
     """
 
-    database: Database
+    opened: Database
     who: Callable[[], Person]
     clock: Clock
     shared: bool
@@ -51,6 +56,23 @@ class Console:
             NotAllowed: nobody is logged in any more, or they have no role any more.
         """
         return self.who()
+
+    @property
+    def database(self) -> Database:
+        """The database, for who may look at it now: a fragment, a callback or an export may run long after its page.
+
+        Raises:
+            NotAllowed: nobody is logged in any more, or they may not look any more.
+        """
+        self.person.must("viewer", "look at this console")
+        return self.opened
+
+    def later(self) -> Console:
+        """Return this console for work without a session, such as an export: it still asks what its person may do."""
+        if not self.shared:
+            return self
+        claims = _claims()
+        return replace(self, who=lambda: person_of(claims))
 
 
 def enter() -> Console:
@@ -96,9 +118,39 @@ def person_of(claims: Mapping[str, Any]) -> Person:
         raise NotAllowed("Your login came without an e-mail address, so that nobody can say who you are.")
     if "email_verified" in claims and claims["email_verified"] not in (True, "true"):
         raise NotAllowed("Your identity provider has not verified your e-mail address.")
+    if _login_of(claims) in _logged_out():
+        raise NotAllowed("You logged out, in this window or another one. Load the page again to log in.")
     person = _with_roles(email)
     person.must("viewer", "look at this console")
     return person
+
+
+def log_out() -> None:
+    """End a login in every window: others that stand open are refused from now on, also while nobody reloads them."""
+    login = _login_of(_claims())
+    if login:
+        _logged_out()[login] = None
+        for oldest in list(_logged_out())[:-MOST_LOGGED_OUT]:
+            _logged_out().pop(oldest, None)
+    st.logout()
+
+
+def log_in() -> None:
+    """Lead to the identity provider, or say that it cannot be reached: Streamlit would show a page without a way back.
+
+    Raises:
+        NotAllowed: it does not answer.
+    """
+    import httpx
+
+    try:
+        httpx.get(st.secrets["auth"]["server_metadata_url"], timeout=PATIENCE, follow_redirects=True).raise_for_status()
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise NotAllowed(
+            f"The identity provider does not answer ({type(error).__name__}), so nobody can log in now. Try again; if "
+            "it stays so, tell who runs this console to look at server_metadata_url."
+        ) from error
+    st.login()
 
 
 def _system_user() -> Person:
@@ -107,6 +159,20 @@ def _system_user() -> Person:
 
 def _visitor() -> Person:
     return person_of(_claims())
+
+
+def _login_of(claims: Mapping[str, Any]) -> str:
+    """Return what tells one login from another; nothing where a provider does not say when it was."""
+    when = [claims.get(name) for name in ("iat", "nonce", "sid")]
+    if when == [None] * 3:
+        return ""
+    return hashlib.sha256(repr([claims.get("iss"), claims.get("sub"), claims.get("email"), *when]).encode()).hexdigest()
+
+
+@st.cache_resource(show_spinner=False)
+def _logged_out() -> dict[str, None]:
+    """The logins that ended here, the oldest first."""
+    return {}
 
 
 def _with_roles(email: str) -> Person:

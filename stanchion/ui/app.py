@@ -7,10 +7,11 @@ from urllib.parse import quote
 import streamlit as st
 
 from stanchion.errors import StanchionError
-from stanchion.ui.access import Console, enter, is_logged_in, takes_logins
+from stanchion.ui.access import Console, enter, is_logged_in, log_in, log_out, takes_logins
+from stanchion.ui.markup import STYLE, framed, inside
 from stanchion.ui.pages import PAGES, page_of
-from stanchion.ui.safe import plain
-from stanchion.ui.telling import told
+from stanchion.ui.safe import line, plain
+from stanchion.ui.telling import show_names, told
 
 _ICON = "data:image/svg+xml," + quote(  # an icon by its name would be fetched from a font service
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16" fill="#1f5fbf">'
@@ -50,16 +51,25 @@ def _turn_away(error: Exception) -> None:
     with middle:
         st.title("Stanchion")
         st.error(plain(for_visitor, longest=2_000), icon=":material/lock:")
+        show_names(for_visitor)
         if is_logged_in():
-            st.button("Log out", icon=":material/logout:", on_click=st.logout)
+            st.button("Log out", icon=":material/logout:", on_click=log_out)
         elif takes_logins():
-            st.button("Log in", icon=":material/login:", type="primary", on_click=st.login)
+            st.button("Log in", icon=":material/login:", type="primary", on_click=_log_in)
+        with told():
+            pass  # says what went wrong at the last press
+
+
+def _log_in() -> None:
+    with told():
+        log_in()
 
 
 def _foot(console: Console) -> None:
     where = "several people" if console.shared else "yourself"
-    who = f"You act as {console.person.name} · a console for {where} · {console.database.path}"
+    who = f"You act as {console.person.name} · a console for {where} · {console.opened.path}"
     with st.container(horizontal=True, vertical_alignment="center", key="foot"):
-        st.caption(plain(who, longest=1_000), width="content")
+        # no Markdown: the address is there to be copied
+        st.html(STYLE + framed(inside("span", line(who, longest=1_000), class_="faint")), width="content")
         if console.shared:
-            st.button("Log out", type="tertiary", icon=":material/logout:", on_click=st.logout)
+            st.button("Log out", type="tertiary", icon=":material/logout:", on_click=log_out)

@@ -21,7 +21,9 @@ _BREAK = "\u2060"  # a word joiner: no width, no meaning
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 # emoji names, links and addresses are looked for after Markdown's escapes were taken out: an escape does not stop them
 _FOUND_LATER = re.compile(r"(?<=[:@])(?=\S)|(?<=[wW]{3})(?=\.)")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+# a spreadsheet that takes another separator begins a new cell at it, and a person who pastes at a line break or tab
+_FORMULA = re.compile(r"(^|[;,\t\n])(?=[ \"']*[=+\-@\uff1d\uff0b\uff0d\uff20]|\t|\n)")
+MOST_NAMES = 5
 
 
 def line(value: Any, *, longest: int = LONGEST_LINE) -> str:
@@ -46,6 +48,16 @@ def plain(value: Any, *, longest: int = LONGEST_LINE) -> str:
     return _PUNCTUATION.sub(r"\\\1", _FOUND_LATER.sub(_BREAK, line(value, longest=longest)))
 
 
+def names_in(value: Any) -> list[str]:
+    """Return the words of a text that `plain` alters invisibly, such as addresses: who copies them needs them whole.
+
+    Args:
+        value: anything.
+    """
+    words = (word.strip("'\"().,;:") for word in line(value, longest=2_000).split())
+    return list(dict.fromkeys(word for word in words if _FOUND_LATER.search(word)))[:MOST_NAMES]
+
+
 def block(value: Any, *, longest: int = LONGEST_BLOCK) -> str:
     """Return a text of several lines, for places that show text as it is.
 
@@ -62,6 +74,8 @@ def block(value: Any, *, longest: int = LONGEST_BLOCK) -> str:
 
 def csv_text(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Return a table as CSV that no spreadsheet takes for formulas: what begins like one gets an apostrophe.
+
+    So does what would begin like one where a cell is taken apart at a semicolon, comma, tab or line break.
 
     Args:
         headings: of the columns.
@@ -80,4 +94,4 @@ def _cell(value: Any) -> Any:
     if value is None or isinstance(value, int | float):
         return value
     text = "".join(character if character.isprintable() or character in "\n\t" else " " for character in str(value))
-    return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
+    return _FORMULA.sub(r"\1'", text)

@@ -9,31 +9,58 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import streamlit as st
+from streamlit.runtime.scriptrunner_utils.script_run_context import RunLocation, ThreadState
 
 from stanchion.errors import StanchionError
-from stanchion.ui.safe import plain
+from stanchion.ui.safe import names_in, plain
 
 _log = logging.getLogger(__name__)
+_LEFT = "told_by_a_callback"
 
 
 @contextmanager
 def told(again: str = "Try again") -> Iterator[None]:
-    """Say on the page what goes wrong within; a fragment needs one of its own.
+    """Say on the page what goes wrong within, instead of Streamlit's own page of errors.
+
+    It takes one around every fragment and every callback as well: what is around the page is not around these. A
+    callback has no place on the page: what goes wrong in it is said by the next page or fragment that is shown.
 
     Args:
         again: what the button says that looks anew; also its key.
     """
+    in_callback = ThreadState.get().run_location is RunLocation.CALLBACK
+    if not in_callback and (left := st.session_state.pop(_LEFT, None)):
+        _error(left)
     try:
         yield
-    except StanchionError as error:
-        _say(str(error), again)
     except Exception as error:
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{type(error).__name__} in {Path(place.filename).name}:{place.lineno}"
-        _log.error("a defect of ours: %s", where)  # the error's own words may be a document's
-        _say(f"A defect of ours: {where}. Report it if it comes back.", again)
+        what = _in_words(error)
+        if in_callback:
+            st.session_state[_LEFT] = what
+        else:
+            _error(what)
+            st.button(again, icon=":material/refresh:", key=again)
 
 
-def _say(what: str, again: str) -> None:
+def _in_words(error: Exception) -> str:
+    if isinstance(error, StanchionError):
+        return str(error)
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{type(error).__name__} in {Path(place.filename).name}:{place.lineno}"
+    _log.error("a defect of ours: %s", where)  # the error's own words may be a document's
+    return f"A defect of ours: {where}. Report it if it comes back."
+
+
+def _error(what: str) -> None:
     st.error(plain(what, longest=2_000), icon=":material/error:")
-    st.button(again, icon=":material/refresh:", key=again)
+    show_names(what)
+
+
+def show_names(what: str) -> None:
+    """Show the addresses and names of a text once more, so that they can be copied: in `plain` they would not be whole.
+
+    Args:
+        what: what was said with `plain`.
+    """
+    for name in names_in(what):
+        st.code(name, language=None)
