@@ -48,6 +48,7 @@ def console(
 
     path = options.existing_database(db).resolve()
     _check_packages(shared=shared)
+    _check_database(path)
     if address not in LOOPBACK and not shared:
         raise UsageError(
             f"--address {address} would let everybody in who reaches this machine, to act as you. Give it "
@@ -76,6 +77,17 @@ def _check_packages(*, shared: bool) -> None:
     for package in ("streamlit", "authlib") if shared else ("streamlit",):
         if find_spec(package) is None:
             raise MissingExtra(f"The console needs {package}: pip install 'stanchion[ui]'.")
+
+
+def _check_database(path: Path) -> None:
+    """Refuse a file that no page could read, before anything is opened.
+
+    Raises:
+        StoreError: it is no database, one of something else, or cannot be written to.
+    """
+    from stanchion.store import Database
+
+    Database(path).close()
 
 
 def _check_login() -> str:

@@ -59,14 +59,18 @@ def read_edits(graph: Graph, edits: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UsageError: the state has no such key, or the value does not fit; the message names the key.
     """
-    types = _state_types(graph)
+    types = state_types(graph)
     if unknown := [key for key in edits if key not in types]:
         raise UsageError(f"The state has no key {', '.join(map(repr, unknown))}; it has {', '.join(types)}.")
     return {key: _read(key, value, types[key]) for key, value in edits.items()}
 
 
-def _state_types(graph: Graph) -> dict[str, Any]:
-    """Return the type of each key; those of a state that is no class with fields have none."""
+def state_types(graph: Graph) -> dict[str, Any]:
+    """Return the type of each key of a graph's state, in the order in which it declares them.
+
+    Args:
+        graph: a compiled graph; the keys of a state that is no class with fields have no type, and are left out.
+    """
     types: dict[str, Any] = {}
     for schema in graph.builder.schemas:
         try:

@@ -16,8 +16,8 @@ from stanchion.errors import RunNotFound, UsageError
 from stanchion.people import Person
 from stanchion.runs.checkpoints import CheckpointSaver, open_checkpoints
 from stanchion.runs.copies import Copy, add_copy, checked_model, if_erased, pins
-from stanchion.runs.edits import EditedCheckpoint, edited, read_edits
-from stanchion.runs.ledger import Ledger
+from stanchion.runs.edits import EditedCheckpoint, edited, read_edits, state_types
+from stanchion.runs.ledger import Ledger, as_json
 from stanchion.runs.operations import allowed
 from stanchion.runs.records import Run
 from stanchion.store import Database
@@ -40,10 +40,11 @@ class _Step(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """Where the origin's thread stood before a step: the checkpoint, and all that was next."""
+    """Where the origin's thread stood before a step: the checkpoint, all that was next, and the state."""
 
     before: CheckpointTuple
     tasks: tuple[PregelTask, ...]
+    state: Any
 
     @property
     def checkpoint_id(self) -> str:
@@ -128,6 +129,39 @@ async def fork(
     return Ledger(database).run(new_run_id)
 
 
+async def state_before(
+    database: Database, run_id: str, *, at: str, workflow: Workflow | None = None
+) -> dict[str, str | None]:
+    """Return the state that a step began with, key by key as JSON text: all that an edit of a fork may change.
+
+    The ledger has what the step itself was given; this is everything, read from the checkpoint.
+
+    Args:
+        database: where the run is.
+        run_id: its id, or the beginning of it.
+        at: the step, as for `fork`.
+        workflow: what the run is of, where its reference loads nothing here.
+
+    Returns:
+        Every key that the state declares; None for one that has no value yet, and "null" for one whose value is that.
+
+    Raises:
+        UsageError: there is no such step, or the workflow has changed so that it is none of it any more.
+        RunNotFound: there is no such run.
+        RunEnded: it was erased.
+        WorkflowError: its workflow cannot be loaded here.
+        StoreError: the database failed.
+    """
+    origin = Ledger(database).run(run_id)
+    if erased := if_erased(origin):
+        raise erased
+    loaded = workflow or load_workflow(origin.reference)
+    saver = await open_checkpoints(database, loaded.graph)
+    place = await _before(database, loaded.graph, saver, origin, _step(database, origin.id, at))
+    values = place.state if isinstance(place.state, dict) else {}
+    return {key: as_json(values[key]) if key in values else None for key in state_types(loaded.graph)}
+
+
 def _step(database: Database, run_id: str, at: str) -> _Step:
     """Find the step that somebody means."""
     rows = database.read("SELECT task_id, position, node FROM steps WHERE run_id = ? ORDER BY position", [run_id])
@@ -150,9 +184,9 @@ async def _before(database: Database, graph: Graph, saver: CheckpointSaver, orig
     }
     before = await saver.aget_tuple(config) if row["checkpoint_id"] else None
     if before is not None:
-        tasks = (await graph.copy(update={"checkpointer": saver}).aget_state(config)).tasks
-        if any(task.id == step.task_id for task in tasks):
-            return _Place(before, tasks)
+        snapshot = await graph.copy(update={"checkpointer": saver}).aget_state(config)
+        if any(task.id == step.task_id for task in snapshot.tasks):
+            return _Place(before, snapshot.tasks, snapshot.values)
     raise UsageError(
         f"The run {origin.id} cannot be forked before its step {step.position} {step.node}: the checkpoint is gone, or "
         f"the workflow, version {origin.version} then, has other nodes and edges by now. Run its input again instead."

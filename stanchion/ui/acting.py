@@ -12,12 +12,15 @@ import streamlit as st
 from stanchion.errors import StanchionError, UsageError
 from stanchion.runs.operations import Operations
 from stanchion.runs.records import Review, Run
-from stanchion.runs.timeline import path_taken, read_step
+from stanchion.runs.timeline import path_taken
+from stanchion.store.prompts import LABELS, PromptLabels
 from stanchion.ui.access import Console
-from stanchion.ui.safe import plain
+from stanchion.ui.safe import line, plain
 
 _SAID = "run_page_said"
 _ROUND = "run_page_round"  # counts what was done: forms with a new key are empty and closed
+_LARGEST_EDITED = 200_000  # characters of a value that a text area takes
+_MOST_PROMPTS = 20
 
 
 def show_what_was_done() -> None:
@@ -40,7 +43,8 @@ def show_actions(console: Console, run: Run, reviews: list[Review]) -> None:
     with st.container(horizontal=True, horizontal_alignment="right", key="run_actions"):
         if run.ended_at is None and run.paused_at is None:
             if _can_go_on(run, reviews) and run.id not in console.background.busy():
-                st.button("Resume", icon=":material/play_arrow:", on_click=_resume, args=(console, run))
+                hint = "It goes on with what is queued, was cut off, or was answered."
+                _ask("Resume", "play_arrow", lambda why: _resumed(console, run, do, why), hint)
             _ask("Pause", "pause", lambda why: _paused(console, run, do, why), "It stops before its next step.")
         elif run.ended_at is None:
             _ask("Unpause", "play_arrow", lambda why: _unpaused(console, run, do, why), "It may go on again.")
@@ -78,24 +82,68 @@ def _fork_form(console: Console, run: Run, nodes: list[str], position: int | Non
         "From before step",
         range(1, len(nodes) + 1),
         (position or len(nodes)) - 1,
-        format_func=lambda number: f"{number} · {plain(nodes[number - 1], longest=60)}",
+        format_func=lambda number: f"{number} · {line(nodes[number - 1], longest=60)}",
         key=f"fork_at_{run.id}_{position}_{turn}",
     )
     label = prompts.text_input("Prompt label", placeholder="as in this run", key=f"fork_prompts_{turn}")
     named = model.text_input("Model", placeholder=run.model, key=f"fork_model_{turn}")
-    given = read_step(console.database, run.id, at).step.state_in
-    keys = sorted(given) if isinstance(given, dict) else []
-    changed = st.multiselect(
-        "What to change in the state", keys, format_func=plain, key=f"fork_keys_{at}_{turn}", placeholder="nothing"
-    )
-    edits: dict[str, Any] = {}
-    for key in changed:
-        now = json.dumps(given[key], indent=2, ensure_ascii=True)
-        text = st.text_area(f"{plain(key)} (JSON)", now, key=f"fork_edit_{at}_{key}_{turn}", height=200)
-        edits[key] = text
+    _say_what_labels_mean(console, run)
+    edits = _edits(console, run, at, turn)
     why = st.text_input("Reason", key=f"fork_why_{turn}")
     if st.button("Fork", icon=":material/fork_right:", type="primary", key=f"fork_go_{turn}"):
         _try(lambda: _forked(console, run, str(at), edits, label.strip(), named.strip(), why))
+
+
+def _say_what_labels_mean(console: Console, run: Run) -> None:
+    """Say which version of each prompt this run has, and which each label would give the new one now."""
+    labels = PromptLabels(console.database)
+    for prompt, pinned in list(run.prompts.items())[:_MOST_PROMPTS]:
+        versions = {version.hash: version.version for version in labels.versions(prompt)}
+        meant = [f"as in this run means version {pinned.get('version')}"]
+        for label in LABELS:
+            wording = labels.label(prompt, label)
+            version = f"version {versions.get(wording, '?')}" if wording else "the version in the workflow's file"
+            meant.append(f"{label} means {version}")
+        st.caption(plain(f"Prompt {prompt}: {'; '.join(meant)}.", longest=500))
+
+
+def _edits(console: Console, run: Run, at: int, turn: int) -> dict[str, str]:
+    """Ask what to change of the state before a step; key to JSON text."""
+    try:
+        with st.spinner("Reading the state …"):  # the first time, loading a workflow takes seconds
+            state = _state_before(console, run, at)
+    except StanchionError as error:
+        st.caption(f"The state cannot be edited here: {plain(error, longest=500)}")
+        return {}
+    except Exception as error:  # whatever a workflow of somebody else does when it is loaded
+        st.caption(f"The state cannot be edited here: the workflow cannot be loaded ({plain(type(error).__name__)}).")
+        return {}
+    changed = st.multiselect(
+        "What to change in the state",
+        list(state),
+        format_func=lambda key: line(key) + ("" if state.get(key) is not None else " (has no value yet)"),
+        key=f"fork_keys_{at}_{turn}",
+        placeholder="nothing",
+    )
+    return {
+        key: text for key in changed if (text := _edit(key, state[key], f"fork_edit_{at}_{key}_{turn}")) is not None
+    }
+
+
+def _edit(key: str, now: str | None, name: str) -> str | None:
+    if now is not None and len(now) > _LARGEST_EDITED:
+        st.caption(
+            plain(f"{key} is too large to be edited here ({len(now):,} characters): fork in Python.", longest=300)
+        )
+        return None
+    shown = "null" if now is None else json.dumps(json.loads(now), indent=2)  # ASCII: half a character stops no page
+    return st.text_area(f"{plain(key)} (JSON)", shown, key=name, height=200)
+
+
+def _state_before(console: Console, run: Run, at: int) -> dict[str, str | None]:
+    from stanchion.runs.forks import state_before  # brings LangGraph
+
+    return asyncio.run(state_before(console.database, run.id, at=str(at)))
 
 
 def _forked(console: Console, run: Run, at: str, edits: dict[str, str], label: str, model: str, why: str) -> None:
@@ -167,8 +215,8 @@ def _can_go_on(run: Run, reviews: list[Review]) -> bool:
     return run.status in ("queued", "running") or not any(review.status == "asked" for review in reviews)
 
 
-def _resume(console: Console, run: Run) -> None:
-    console.person.must("operator", "resume runs")
+def _resumed(console: Console, run: Run, do: Operations, why: str) -> None:
+    do.resume([run.id], by=console.person, reason=why)
     console.background.resume([(run.reference, run.id)])
     _done("It goes on; this page follows it.")
 

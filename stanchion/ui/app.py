@@ -23,6 +23,11 @@ _STYLE = """<style>
 .stMainBlockContainer {padding: 2.2rem 2rem 2rem; max-width: 1600px}
 .stAppHeader {height: 2rem; min-height: 2rem; background: transparent}
 [data-testid="InputInstructions"] {display: none}
+.st-key-foot .sn {white-space: nowrap}
+@media (max-width: 960px) {  /* a tablet held upright: one half below the other */
+  .st-key-halves .stColumn {flex: 1 1 100% !important; min-width: 100% !important}
+  .st-key-halves .stHorizontalBlock:has(> .stColumn) {flex-wrap: wrap !important}
+}
 </style>"""
 
 

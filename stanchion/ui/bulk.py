@@ -21,6 +21,9 @@ MOST = 10_000
 """Runs that one press may change."""
 
 MOST_TOLD = 100
+SOON = 3.0  # seconds
+_TOLD = "bulk_told"
+_AGAIN = "bulk_again"
 
 Change = Callable[[Operations, Sequence[str], Person, str], list[Run]]
 
@@ -34,11 +37,10 @@ class _Action(NamedTuple):
 
 
 def _go_on(operations: Operations, run_ids: Sequence[str], by: Person, reason: str) -> list[Run]:
-    ledger = Ledger(operations.database)
-    held = [run.id for run in ledger.runs_of(run_ids) if run.paused_at]
+    held = [run.id for run in Ledger(operations.database).runs_of(run_ids) if run.paused_at and not run.ended_at]
     if held:
         operations.unpause(held, by=by, reason=reason)
-    return [run for run in ledger.runs_of(run_ids) if run.status in ("queued", "running") and not run.paused_at]
+    return operations.resume(run_ids, by=by, reason=reason)
 
 
 ACTIONS = (
@@ -69,7 +71,7 @@ def act_on(console: Console, chosen: Sequence[str], wanted: RunFilter, total: in
     """
     if not console.person.may("operator"):
         return False
-    everything = st.toggle(f"All {min(total, MOST):,}", key="bulk_all")
+    everything = st.toggle(f"All {min(total, MOST):,} found", key="bulk_all")
     number = min(total, MOST) if everything else len(chosen)
     for action in ACTIONS:
         with st.popover(action.label, icon=action.icon, disabled=not number, help=action.help):
@@ -104,13 +106,37 @@ def _do(console: Console, action: _Action, run_ids: list[str], reason: str) -> N
                 break
         bar.progress(min(1.0, (begin + BATCH) / len(run_ids)))
     bar.empty()
-    if action.label in ("Resume", "Run again"):
-        console.background.resume([(run.reference, run.id) for run in done])
     new = action.label == "Run again"
     left = set(run_ids) - {run.origin if new else run.id for run in done}
-    st.session_state["bulk_told"] = _Told(
-        f"{len(done):,} of {len(run_ids):,} runs {action.did}.", trouble, *_why_not(console, sorted(left))
-    )
+    told = _Told(f"{len(done):,} of {len(run_ids):,} runs {action.did}.", trouble, *_why_not(console, sorted(left)))
+    st.session_state[_TOLD] = told
+    if done and action.label in ("Resume", "Run again"):
+        console.background.resume([(run.reference, run.id) for run in done])
+        st.session_state[_TOLD] = told._replace(what=f"{told.what} The list is read again in a moment.")
+        st.session_state[_AGAIN] = told
+
+
+def look_once_more(look: Callable[[], bool]) -> None:
+    """Where runs were let go on, read their list once more as soon as the first may have come somewhere.
+
+    Args:
+        look: has the list read anew, and says whether it is; it is not while somebody is at work in it.
+    """
+    if _AGAIN not in st.session_state:
+        return
+    rounds: list[None] = []
+
+    @st.fragment(run_every=SOON)
+    def soon() -> None:
+        rounds.append(None)
+        if len(rounds) == 1:
+            return  # the page itself, just now
+        told = st.session_state.pop(_AGAIN, None)
+        if told is not None and look():
+            st.session_state[_TOLD] = told
+            st.rerun()
+
+    soon()
 
 
 class _Told(NamedTuple):
@@ -134,7 +160,7 @@ def _why_not(console: Console, run_ids: list[str]) -> tuple[int, str, list[str]]
 
 def tell_what_was_done() -> None:
     """Say what the last press came to, and which runs stayed as they are."""
-    told: _Told | None = st.session_state.pop("bulk_told", None)
+    told: _Told | None = st.session_state.pop(_TOLD, None)
     if told is None:
         return
     if not told.left and not told.trouble:

@@ -20,9 +20,9 @@ from stanchion.ui.bars import bars
 from stanchion.ui.caps import caps_of
 from stanchion.ui.links import Link
 from stanchion.ui.markup import STYLE, Markup, framed, inside, table
-from stanchion.ui.safe import plain
+from stanchion.ui.safe import line, plain
 from stanchion.ui.telling import told
-from stanchion.ui.words import MARKS, duration, money, since
+from stanchion.ui.words import MARKS, counted, duration, money, since
 from stanchion.watch.overview import Overview, StepTimes, overview
 
 SPANS = {"24 hours": 24, "7 days": 168, "31 days": 744}
@@ -84,12 +84,12 @@ def _stand(console: Console, workflow: str | None, span: str) -> None:
 
 
 def _show(console: Console, workflow: str | None, span: str) -> None:
-    console.person  # noqa: B018 # whose role was taken away sees nothing new
     now = overview(console.database, clock=console.clock, hours=SPANS[span], workflow=workflow)
     alive = workers(console.database)
-    _say_whether_well(list(_troubles(console, now, alive)))
+    _say_whether_well(list(_troubles(console, now, alive, workflow)))
     _numbers(now, alive)
-    left, right = st.columns([1.15, 1], gap="medium")
+    with st.container(key="halves"):
+        left, right = st.columns([1.15, 1], gap="medium")
     with left:
         _title(f"Ended in the last {span}")
         st.html(framed(bars(now.ended, now.since, SPANS[span]), _outcomes(now)))
@@ -112,7 +112,7 @@ def _title(words: str) -> None:
     st.markdown(f"**{plain(words)}**")
 
 
-def _troubles(console: Console, now: Overview, alive: list[WorkerStanding]) -> Iterator[_Trouble]:
+def _troubles(console: Console, now: Overview, alive: list[WorkerStanding], workflow: str | None) -> Iterator[_Trouble]:
     operations = links.Link("operations")
     for model in now.models:
         if model.breaker != "closed":
@@ -126,15 +126,19 @@ def _troubles(console: Console, now: Overview, alive: list[WorkerStanding]) -> I
     for held in now.paused:
         yield _Trouble("pause_circle", f"{held.by} paused {held.workflow}: {held.reason}", operations, "Operations")
     if failed := sum(part.runs for part in now.ended if part.outcome == "failed"):
-        yield _Trouble("error", f"{failed} runs failed.", links.to_runs(RunFilter(standing="failed")), "See them")
-    if now.waiting.overdue:
-        yield _Trouble("timer_off", f"{now.waiting.overdue} reviews are overdue.", links.to_reviews(), "Answer them")
+        which = RunFilter(standing="failed", workflow=workflow, since=now.since)
+        yield _Trouble("error", counted(failed, "run failed.", "runs failed."), links.to_runs(which), "See them")
+    if overdue := now.waiting.overdue:
+        words = counted(overdue, "review is overdue.", "reviews are overdue.")
+        yield _Trouble("timer_off", words, links.to_reviews(), "Answer them")
     if now.waiting.next_due and (now.waiting.next_due - now.at).total_seconds() < SOON:
         due = since(now.waiting.next_due, now.at)
         yield _Trouble("timer", f"A review expires {due}.", links.to_reviews(), "Answer it")
     if (queued := now.unfinished.queued) and not alive and not console.background.busy():
-        words = f"No worker is running, and {queued} runs are queued; this starts one: stanchion work"
-        yield _Trouble("hourglass_empty", words, links.to_runs(RunFilter(standing="queued")), "See them")
+        waiting = counted(queued, "run is queued", "runs are queued")
+        words = f"No worker is running, and {waiting}; this starts one: stanchion work"
+        which = RunFilter(standing="queued", workflow=workflow)
+        yield _Trouble("hourglass_empty", words, links.to_runs(which), "See them")
     for trouble in console.background.troubles()[:2]:
         yield _Trouble("error", trouble.what, links.to_run(trouble.run_ids[0]), "See the run")
 
@@ -146,7 +150,9 @@ def _say_whether_well(troubles: list[_Trouble]) -> None:
     with st.container(border=True, gap=None):
         for trouble in troubles[:3]:
             with st.container(horizontal=True, vertical_alignment="center"):
-                st.markdown(f":material/{trouble.icon}: {plain(trouble.what)}", width="stretch")
+                st.markdown(f":material/{trouble.icon}:", width="content")
+                # no Markdown: names of models are there to be copied
+                st.html(framed(inside("span", line(trouble.what))), width="stretch")
                 links.show(trouble.link, trouble.press, icon=":material/arrow_forward:")
         if len(troubles) > 3:
             st.caption(f"and {len(troubles) - 3} more")

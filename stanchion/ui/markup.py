@@ -9,13 +9,14 @@ from typing import Any
 from stanchion.ui.safe import block
 
 STYLE = """<style>
-.sn { font-size: .85rem; line-height: 1.45; overflow-wrap: anywhere }
+.sn { font-size: .85rem; line-height: 1.45; overflow-wrap: anywhere; overflow-x: auto }
 .sn table { border-collapse: collapse; width: 100%; margin: 0 }
 .sn th { text-align: left; font-weight: 600; opacity: .75; padding: .2rem .5rem; border-bottom: 1px solid var(--grey) }
 .sn td { vertical-align: top; padding: .25rem .5rem; border: 0; border-bottom: 1px solid var(--grey);
   white-space: pre-wrap; unicode-bidi: isolate }
 .sn td.num, .sn th.num { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums }
 .sn td.word { white-space: nowrap }
+.sn td:first-child:not(.num) { min-width: 6rem }
 .sn .mono, .sn code { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace;
   font-size: .8rem; background: none; color: inherit }
 .sn code { padding: 0 }

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Literal
 
 import streamlit as st
 
 from stanchion.errors import StanchionError
 from stanchion.guards.limits.policy_files import InForce, values_in_force
-from stanchion.guards.limits.standing import Breakers, ModelStanding, Spending, spending
+from stanchion.guards.limits.standing import Breakers, ModelStanding, Spending, models_standing, spending
 from stanchion.runs.finding import choices
 from stanchion.runs.operations import Operations, PausedWorkflow
 from stanchion.runs.worker import workers
 from stanchion.ui.access import Console
 from stanchion.ui.caps import caps_of
+from stanchion.ui.code import show_code
 from stanchion.ui.markup import STYLE, Markup, framed, table
 from stanchion.ui.safe import plain
+from stanchion.ui.telling import show_names
 from stanchion.ui.words import moment, money, since
 
-ANOTHER = "Another one…"
-MOVES = {
+Move = Literal["open", "closed", "release"]
+MOVES: dict[Move, str] = {
     "open": "Force open: no call passes",
     "closed": "Force closed: every call passes",
     "release": "Release: it decides",
@@ -34,11 +36,14 @@ def page(console: Console) -> None:
         console: who looks, at what.
     """
     st.html(STYLE)
-    st.subheader("Operations", anchor=False)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.subheader("Operations", anchor=False, width="stretch")
+        _code(console)
     _tell()
     names = choices(console.database).workflows
     caps = {name: caps_of(console.database, name) for name in names}
-    left, right = st.columns(2, gap="medium")
+    with st.container(key="halves"):
+        left, right = st.columns(2, gap="medium")
     with left:
         _workers(console)
         _workflows(console, names)
@@ -49,6 +54,26 @@ def page(console: Console) -> None:
     for name, why in caps.items():
         if isinstance(why, str):
             st.warning(plain(f"The limits of {name} cannot be shown: {why}", longest=500), icon=":material/help:")
+
+
+def _code(console: Console) -> None:
+    models = models_standing(console.database, console.clock)
+    model = models[0].model if models else "openai:gpt-4o-mini"
+    python = (
+        "from stanchion.clock import SystemClock\n"
+        "from stanchion.guards.limits.standing import Breakers, spending\n"
+        "from stanchion.runs.operations import Operations\n"
+        "from stanchion.runs.worker import workers\n\n"
+        "breakers = Breakers(database, SystemClock())\n"
+        "print(breakers.standing(), spending(database), workers(database))\n"
+        "print(Operations(database).paused_workflows())\n"
+        f"breakers.force({model!r}, 'open', by='you', reason='why')\n"
+        f"breakers.release({model!r}, by='you', reason='why')"
+    )
+    show_code(
+        console.opened.path, python, ["limits"], ["breaker", model, "--open", "--reason=why"],
+        ["breaker", model, "--release", "--reason=why"],
+    )  # fmt: skip
 
 
 def _title(words: str) -> None:
@@ -75,17 +100,22 @@ def _change(console: Console, name: str, change: Callable[[str], str], fields: C
             fields()
             reason = st.text_input("Why? It goes into the trail.", key=f"why {name} {done}", max_chars=500)
             pressed = st.form_submit_button(name, type="primary")
-        if not pressed:
-            return
-        if not reason.strip():
-            st.error("Say why first.", icon=":material/edit:")
-            return
-        try:
-            st.session_state["operations_told"] = change(reason)
-        except StanchionError as error:
-            st.error(plain(error, longest=500), icon=":material/error:")
-            return
-    st.session_state["operations_done"] = done + 1
+        if pressed:
+            _make_sure(change, reason)
+
+
+def _make_sure(change: Callable[[str], str], reason: str) -> None:
+    """Change something and show the page anew; or say why it was not changed."""
+    if not reason.strip():
+        st.error("Say why first.", icon=":material/edit:")
+        return
+    try:
+        st.session_state["operations_told"] = change(reason)
+    except StanchionError as error:
+        st.error(plain(error, longest=500), icon=":material/error:")
+        show_names(str(error))
+        return
+    st.session_state["operations_done"] += 1
     st.rerun()
 
 
@@ -93,6 +123,7 @@ def _tell() -> None:
     told = st.session_state.pop("operations_told", None)
     if told:
         st.success(plain(told, longest=500), icon=":material/check_circle:")
+        show_names(told)
 
 
 # --- Workers and workflows ---
@@ -177,10 +208,7 @@ def _models(console: Console, caps: dict[str, InForce | str]) -> None:
         st.html(framed(table(headings, rows, kinds=["word", "", *["num"] * 4])))
     else:
         st.caption("No model has been asked yet.")
-    _change(
-        console, "Change a breaker", lambda why: _force(console, breakers, why),
-        lambda: _which_breaker([one.model for one in standing]),
-    )  # fmt: skip
+    _change_breaker(console, breakers, [one.model for one in standing])
 
 
 def _breaker(one: ModelStanding, changed: str) -> str:
@@ -202,19 +230,39 @@ def _retries(one: ModelStanding, caps: dict[str, InForce | str]) -> str:
     return f"{one.retries} of {min(budgets)}" if budgets else str(one.retries)
 
 
-def _which_breaker(models: list[str]) -> None:
-    st.selectbox("Model", [*models, ANOTHER], key="breaker_model")
-    st.text_input("Another model", key="breaker_other", placeholder="openai:gpt-4o-mini", max_chars=200)
-    st.radio("What", list(MOVES), key="breaker_move", format_func=MOVES.__getitem__)
+def _change_breaker(console: Console, breakers: Breakers, models: list[str]) -> None:
+    """Offer to force or release the breaker of one model; the button says of which, and what becomes of it.
+
+    No form, whose button could not say so. Its key says so too: what was pressed is what was read on it.
+    """
+    if not console.person.may("operator"):
+        return
+    done = st.session_state.setdefault("operations_done", 0)
+    with st.popover("Change a breaker", icon=":material/edit:", key=f"breaker {done}"):
+        listed = st.selectbox("Model", models, index=None, key=f"breaker_model {done}", placeholder="choose one…")
+        typed = st.text_input(
+            "Or another model", key=f"breaker_other {done}", placeholder="openai:gpt-4o-mini", max_chars=200
+        ).strip()
+        move = st.radio("What", list(MOVES), key=f"breaker_move {done}", format_func=MOVES.__getitem__)
+        why = st.text_input("Why? It goes into the trail.", key=f"why breaker {done}", max_chars=500)
+        model = typed or listed or ""
+        is_clear = bool(model) and listed in (None, model)
+        if not is_clear and model:
+            st.warning("One model is chosen and another one is typed: take one of them away.", icon=":material/rule:")
+        words = _move(move, plain(model) if is_clear else "…")
+        if st.button(words, type="primary", key=f"{move} {model} {done}", disabled=not is_clear):
+            _make_sure(lambda reason: _force(console, breakers, model, move, reason), why)
 
 
-def _force(console: Console, breakers: Breakers, why: str) -> str:
-    state = st.session_state
-    model = state["breaker_other"] if state["breaker_model"] == ANOTHER else state["breaker_model"]
-    if state["breaker_move"] == "release":
+def _move(move: Move, model: str) -> str:
+    return f"Release {model}" if move == "release" else f"Force {model} {move}"
+
+
+def _force(console: Console, breakers: Breakers, model: str, move: Move, why: str) -> str:
+    if move == "release":
         after = breakers.release(model, by=console.person, reason=why)
     else:
-        after = breakers.force(model, state["breaker_move"], by=console.person, reason=why)
+        after = breakers.force(model, move, by=console.person, reason=why)
     return f"The breaker of {after.model} is {after.breaker}{', forced' if after.forced else ''}."
 
 

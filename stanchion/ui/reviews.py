@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
+from threading import Thread
 from typing import Any
 
 import streamlit as st
@@ -19,7 +20,9 @@ from stanchion.ui import links
 from stanchion.ui.access import Console
 from stanchion.ui.desk.desk import put_desk
 from stanchion.ui.desk.session import Session
+from stanchion.ui.fragments import made_anew
 from stanchion.ui.safe import line, plain
+from stanchion.ui.telling import told
 
 ALL = "All workflows"
 SHOWN = 100
@@ -42,10 +45,11 @@ def page(console: Console) -> None:
         "Workflow",
         [ALL, *choices(console.database).workflows],
         key="reviews_of",
-        format_func=plain,
+        format_func=line,
         label_visibility="collapsed",
     )
     wanted = None if workflow == ALL else workflow
+    _load_what_waits(console)
     try:
         console.person.must("reviewer", "answer reviews")
     except NotAllowed as error:
@@ -56,18 +60,40 @@ def page(console: Console) -> None:
     _queue(console, reviews, wanted)
 
 
+def _load_what_waits(console: Console) -> None:
+    """Load the workflows that wait, while nobody waits for it: the first answer would else take seconds."""
+    waiting = Reviews(console.database).waiting(limit=SHOWN)
+    one_of_each = {review.workflow: review.run_id for review in waiting}
+    for run in Ledger(console.database).runs_of(list(one_of_each.values())):
+        _load_ahead(run.reference)
+
+
+@st.cache_resource(show_spinner=False)
+def _load_ahead(reference: str) -> None:
+    """Begin to load a workflow; once in a process."""
+
+    def load() -> None:
+        from stanchion.workflow import load_workflow
+
+        with suppress(Exception):  # whatever a workflow does when it is loaded: whoever answers hears of it
+            load_workflow(reference)
+
+    Thread(target=load, name="stanchion-load-ahead", daemon=True).start()
+
+
 # --- The desk  ---
 
 
 @st.fragment
 def _desk(console: Console, reviews: Reviews, workflow: str | None) -> None:
     """The desk makes only itself anew, so that an answer takes no longer than it must."""
-    session = _session(console)
-    put_desk(
-        session.news(reviews, console.person, workflow=workflow),
-        key="desk",
-        on_told=partial(_hear, console, reviews, session),
-    )
+    with made_anew(console, "reviewer", again="Take the desk up again"):
+        session = _session(console)
+        put_desk(
+            session.news(reviews, console.person, workflow=workflow),
+            key="desk",
+            on_told=partial(_hear, console, reviews, session),
+        )
 
 
 def _session(console: Console) -> Session:
@@ -78,14 +104,13 @@ def _session(console: Console) -> Session:
 
 
 def _hear(console: Console, reviews: Reviews, session: Session) -> None:
-    told = st.session_state["desk"].get("told")
+    heard = st.session_state["desk"].get("told")
     answered: list[Review] = []
-    try:
-        session.hear(told, reviews, console.person, answered=answered.append)
-    except NotAllowed:
-        return  # logged out meanwhile: nothing was answered, and the page says so
-    finally:
-        _go_on(console, answered)
+    with told():
+        try:
+            session.hear(heard, reviews, console.person, answered=answered.append)
+        finally:
+            _go_on(console, answered)
 
 
 def _go_on(console: Console, answered: list[Review]) -> None:
@@ -108,6 +133,11 @@ def _follow_address(console: Console, reviews: Reviews) -> None:
 @st.fragment(run_every=AGAIN)
 def _queue(console: Console, reviews: Reviews, workflow: str | None) -> None:
     """What waits, over all people; it is read again every few seconds."""
+    with made_anew(console, again="Read the queue again"):
+        _show_queue(console, reviews, workflow)
+
+
+def _show_queue(console: Console, reviews: Reviews, workflow: str | None) -> None:
     if st.session_state.pop("case_chosen", False):
         st.rerun()  # the desk stands outside of this fragment, and has to hear of it
     number = reviews.number_waiting(workflow=workflow)
@@ -116,20 +146,29 @@ def _queue(console: Console, reviews: Reviews, workflow: str | None) -> None:
         return
     waiting = reviews.waiting(workflow=workflow, limit=SHOWN)
     some = f"; the {SHOWN} most urgent are listed" if number > SHOWN else ""
+    rows = [_row(review, console.clock.now()) for review in waiting]
+    if not console.person.may("reviewer"):
+        st.markdown(f"**The queue: {number:,} waiting**{some}.")
+        st.dataframe(rows, hide_index=True, column_config=_columns())
+        return
     st.markdown(f"**The queue: {number:,} waiting**{some}. Choose a row to answer it next.")
     st.dataframe(
-        [_row(review, console.clock.now()) for review in waiting],
+        rows,
         key=_queue_key(),
         hide_index=True,
         on_select=partial(_choose, console, reviews, [review.id for review in waiting]),
         selection_mode="single-row",
-        column_config={
-            "Priority": st.column_config.NumberColumn(format="%.3g", width="small"),
-            "Waits since": st.column_config.DatetimeColumn(format="distance", width="small"),
-            "Due": st.column_config.DatetimeColumn(format="distance", width="small"),
-            "Run": st.column_config.LinkColumn(display_text="open", width="small"),
-        },
+        column_config=_columns(),
     )
+
+
+def _columns() -> dict[str, Any]:
+    return {
+        "Priority": st.column_config.NumberColumn(format="%.3g", width="small"),
+        "Waits since": st.column_config.DatetimeColumn(format="distance", width="small"),
+        "Due": st.column_config.DatetimeColumn(format="distance", width="small"),
+        "Run": st.column_config.LinkColumn(display_text="open", width="small"),
+    }
 
 
 def _row(review: Review, now: datetime) -> dict[str, Any]:
@@ -157,5 +196,5 @@ def _choose(console: Console, reviews: Reviews, ids: list[str]) -> None:
         return
     st.session_state["cases_chosen"] = st.session_state.get("cases_chosen", 0) + 1
     st.session_state["case_chosen"] = True
-    with suppress(NotAllowed):  # logged out meanwhile: the page says so
+    with told():
         _session(console).wish(ids[rows[0]], reviews, console.person)

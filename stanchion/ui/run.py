@@ -16,6 +16,8 @@ from stanchion.ui import links
 from stanchion.ui.access import Console
 from stanchion.ui.acting import show_actions, show_fork, show_what_was_done
 from stanchion.ui.differences import shown
+from stanchion.ui.fragments import made_anew
+from stanchion.ui.graph import show_graph
 from stanchion.ui.markup import STYLE, Markup, framed, inside, table
 from stanchion.ui.safe import plain
 from stanchion.ui.step import counted, show_step
@@ -23,6 +25,14 @@ from stanchion.ui.waterfall import waterfall
 from stanchion.ui.words import duration, moment, money, standing
 
 SECONDS_BETWEEN_LOOKS = 2.0
+_NO_TABS = """<style>
+.st-key-run_notes [data-testid="stPageLink-NavLink"] { background: none }
+.st-key-run_notes [data-testid="stPageLink-NavLink"] p { font-weight: 400; text-decoration: underline }
+</style>"""  # Streamlit takes a link to another run for one to this very page, and marks it as such
+
+LONGEST_REASON = 300
+"""Characters of the reason above a run; the tab of its output has the whole."""
+
 MOST_DRAWN = 2_000
 """Steps whose way is drawn: finding the edges that were taken costs their square."""
 
@@ -33,7 +43,7 @@ def page(console: Console) -> None:
     Args:
         console: where we are.
     """
-    st.html(STYLE)
+    st.html(STYLE + _NO_TABS)
     run = _chosen_run(console)
     if run is None:
         return
@@ -113,7 +123,9 @@ def _facts(run: Run) -> Markup:
         *([f"tenant {run.tenant}"] if run.tenant else []),
     ]
     line = inside("div", Markup(f"{inside('code', run.id)} · {inside('span', ' · '.join(facts))}"), class_="faint")
-    return framed(line, *([inside("div", run.reason)] if run.reason else []))
+    reason = run.reason or ""
+    shortened = reason if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]}… (all of it under Output)"
+    return framed(line, *([inside("div", shortened)] if reason else []))
 
 
 def _notes(console: Console, run: Run, reviews: Sequence[Review]) -> None:
@@ -129,9 +141,12 @@ def _notes(console: Console, run: Run, reviews: Sequence[Review]) -> None:
     asked = [review for review in reviews if review.status == "asked"]
     if not related and not asked:
         return
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, vertical_alignment="center", key="run_notes"):
         for review in asked[:1]:
-            links.show(links.to_reviews(review.id), "It waits for a person: answer", icon=":material/rate_review:")
+            if console.person.may("reviewer"):
+                links.show(links.to_reviews(review.id), "It waits for a person: answer", icon=":material/rate_review:")
+            else:
+                st.caption("It waits for a person.")
         for other, how, compare in related:
             links.show(links.to_run(other), f"{how} {plain(other)}", icon=":material/account_tree:")
             links.show(links.to_compare(*_in_order(run, other)), compare, icon=":material/compare_arrows:")
@@ -188,7 +203,7 @@ def _picture(run: Run, nodes: tuple[str, ...], position: int | None) -> None:
     except Exception as error:  # whatever a workflow of somebody else does when it is loaded
         st.caption(f"There is no picture: the workflow cannot be loaded here ({plain(type(error).__name__)}).")
         return
-    st.image(picture, width="content", alt="The graph, with the path that was taken and the step that is looked at.")
+    show_graph(picture, alt="The graph, with the path that was taken and the step that is looked at.")
     if version != run.version:
         st.caption(
             f"The picture is of version {plain(version)}, as it is here; the run was made by {plain(run.version)}."
@@ -228,6 +243,8 @@ def _step(console: Console, run: Run, nodes: Sequence[str], position: int | None
 
 
 def _output(run: Run) -> None:
+    if run.reason and len(run.reason) > LONGEST_REASON:
+        st.html(framed(inside("div", run.reason, class_="paper")))
     if not run.output:
         st.caption("There is no output." if run.erased_at is None else "The output was erased.")
         return
@@ -303,8 +320,12 @@ def _follow(console: Console, run: Run, number: int) -> None:
 
     @st.fragment(run_every=SECONDS_BETWEEN_LOOKS)
     def look() -> None:
-        now = Ledger(console.database).run(run.id)
-        if now.standing != run.standing or len(path_taken(console.database, run.id)) != number:
-            st.rerun()
+        with made_anew(console, again="Look again"):
+            try:
+                now = Ledger(console.database).run(run.id)
+            except RunNotFound:
+                st.rerun()  # it was pruned: the whole page says so
+            if now.standing != run.standing or len(path_taken(console.database, run.id)) != number:
+                st.rerun()
 
     look()

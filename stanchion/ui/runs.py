@@ -13,7 +13,8 @@ from stanchion.errors import UsageError
 from stanchion.runs.finding import SORTS, STANDINGS, RunFilter, RunLine, choices, count_runs, find_runs
 from stanchion.ui import links
 from stanchion.ui.access import Console
-from stanchion.ui.bulk import act_on, tell_what_was_done
+from stanchion.ui.bulk import act_on, look_once_more, tell_what_was_done
+from stanchion.ui.code import show_code
 from stanchion.ui.safe import csv_text, line, plain
 from stanchion.ui.words import duration, money, standing
 from stanchion.verdict import Rung
@@ -83,10 +84,12 @@ def page(console: Console) -> None:
     if not listed.lines:
         _nothing(wanted)
         return
-    _open_what_was_clicked(listed)
     tell_what_was_done()
+    look_once_more(lambda: _refresh_if_idle(listed))
+    chosen = [run.id for run in _chosen(listed)]
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
-        if act_on(console, [run.id for run in _chosen(listed)], wanted, listed.total):
+        _open(chosen)
+        if act_on(console, chosen, wanted, listed.total):
             _refresh()
             st.rerun()
         _above(console, listed)
@@ -222,7 +225,7 @@ def _list(console: Console, wanted: RunFilter, number: int) -> _Listed:
     now, kept = console.clock.now(), st.session_state.get("runs_listed")
     stale = st.session_state.pop("runs_stale", False)
     if isinstance(kept, _Listed) and kept.asked == (wanted, number) and not stale:
-        is_in_use = _selection(kept) != ([], [])
+        is_in_use = bool(_selection(kept))
         if is_in_use or (now - kept.at).total_seconds() < FRESH:
             return kept
     total = count_runs(console.database, wanted)
@@ -236,23 +239,29 @@ def _refresh() -> None:
     st.session_state["runs_stale"] = True
 
 
-def _selection(listed: _Listed) -> tuple[list[int], list[Any]]:
-    """Return the rows and the cells that are chosen in a list; of positions that it does not have, none."""
+def _refresh_if_idle(listed: _Listed) -> bool:
+    if _selection(listed):
+        return False
+    _refresh()
+    return True
+
+
+def _selection(listed: _Listed) -> list[int]:
+    """Return the rows that are ticked in a list; of positions that it does not have, none."""
     state: Any = st.session_state.get(f"runs_table_{listed.number}")
     selection = state.get("selection", {}) if hasattr(state, "get") else {}
-    there = range(len(listed.lines))
-    rows = [row for row in selection.get("rows", []) if row in there]
-    return rows, [cell for cell in selection.get("cells", []) if cell[0] in there]
+    return [row for row in selection.get("rows", []) if row in range(len(listed.lines))]
 
 
 def _chosen(listed: _Listed) -> list[RunLine]:
-    return [listed.lines[row] for row in _selection(listed)[0]]
+    return [listed.lines[row] for row in _selection(listed)]
 
 
-def _open_what_was_clicked(listed: _Listed) -> None:
-    rows, cells = _selection(listed)
-    if cells and not rows:
-        links.go(links.to_run(listed.lines[cells[0][0]].id))
+def _open(chosen: Sequence[str]) -> None:
+    """Offer the run that is ticked; a press on a cell opens nothing, since one on a heading would look the same."""
+    pressed = st.button("Open", icon=":material/arrow_forward:", disabled=len(chosen) != 1, help="Tick one run.")
+    if pressed and len(chosen) == 1:
+        links.go(links.to_run(chosen[0]))
 
 
 def _nothing(wanted: RunFilter) -> None:
@@ -272,11 +281,13 @@ def _above(console: Console, listed: _Listed) -> None:
     first = ON_A_PAGE * (number - 1)
     last = first + len(listed.lines)
     st.space("stretch")
+    _code(console, wanted)
     st.caption(f"{first + 1:,}–{last:,} of {listed.total:,} at {listed.at:%H:%M:%S}", width="content")
     st.button("", icon=":material/refresh:", on_click=_refresh, type="tertiary", help="Look again", key="refresh")
+    asking = console.later()
     st.download_button(
         "CSV", icon=":material/download:", type="tertiary", file_name="runs.csv", mime="text/csv", on_click="ignore",
-        data=lambda: _as_csv(console, wanted), help=f"The first {MOST_EXPORTED:,} runs that this finds.",
+        data=lambda: _as_csv(asking, wanted), help=f"The first {MOST_EXPORTED:,} runs that this finds.",
     )  # fmt: skip
     back, on = ":material/chevron_left:", ":material/chevron_right:"
     st.button("", icon=back, on_click=_turn_to, args=[number - 1], disabled=number == 1, help="Back", key="back")
@@ -299,11 +310,11 @@ def _table(listed: _Listed) -> None:
             "cost": [money(run.cost_usd) for run in listed.lines],
             "at work": [duration(run.worked_ms) for run in listed.lines],
             "accepted (UTC)": [f"{run.created_at:%m-%d %H:%M:%S}" for run in listed.lines],
-            "run": [run.id for run in listed.lines],
+            "run": [links.to_run(run.id).url for run in listed.lines],
         },
         key=f"runs_table_{listed.number}",
         on_select="rerun",
-        selection_mode=["multi-row", "single-cell"],
+        selection_mode="multi-row",
         hide_index=True,
         height=min(36 * (len(listed.lines) + 1) + 3, 498),
         column_config={
@@ -316,10 +327,24 @@ def _table(listed: _Listed) -> None:
             "cost": st.column_config.TextColumn(width=75),
             "at work": st.column_config.TextColumn(width=75),
             "accepted (UTC)": st.column_config.TextColumn(width=115),
-            "run": st.column_config.TextColumn(width=110),
+            "run": st.column_config.LinkColumn(width=110, display_text=r"run=(.*)$", help="Opens in a new tab."),
         },
     )
 
+
+def _code(console: Console, wanted: RunFilter) -> None:
+    query = wanted.to_query()
+    given = ", ".join(f"{name}={value!r}" for name, value in query.items())
+    python = (
+        "from stanchion.runs.finding import RunFilter, find_runs\n\n"
+        f"for run in find_runs(database, RunFilter({given}), limit={ON_A_PAGE}):\n"
+        "    print(run.id, run.standing, run.input_id)"
+    )
+    options = [f"--{_OPTIONS.get(name, name.replace('_', '-'))}={value}" for name, value in query.items()]
+    show_code(console.opened.path, python, ["runs", *options])
+
+
+_OPTIONS = {"text": "find", "standing": "outcome"}  # where the command line has another word
 
 _COLUMNS = ("id", "workflow", "version", "model", "tenant", "input_id", "standing", "reason", "rung", "confidence",
             "calls", "cost_usd", "worked_ms", "error_class", "created_at", "ended_at")  # fmt: skip

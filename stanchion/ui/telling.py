@@ -28,7 +28,7 @@ def told(again: str = "Try again") -> Iterator[None]:
     Args:
         again: what the button says that looks anew; also its key.
     """
-    in_callback = ThreadState.get().run_location is RunLocation.CALLBACK
+    in_callback = _is_in_callback()
     if not in_callback and (left := st.session_state.pop(_LEFT, None)):
         _error(left)
     try:
@@ -40,6 +40,13 @@ def told(again: str = "Try again") -> Iterator[None]:
         else:
             _error(what)
             st.button(again, icon=":material/refresh:", key=again)
+
+
+def _is_in_callback() -> bool:
+    try:
+        return ThreadState.get().run_location is RunLocation.CALLBACK
+    except RuntimeError:  # outside of any page
+        return False
 
 
 def _in_words(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -12,11 +13,15 @@ from stanchion.store.trail import Entry, Trail
 from stanchion.store.trail_check import Report
 from stanchion.ui import links
 from stanchion.ui.access import Console
+from stanchion.ui.code import show_code
 from stanchion.ui.safe import csv_text, line, plain
+from stanchion.ui.telling import show_names
 
 ON_A_PAGE = 100
 MOST_EXPORTED = 10_000
 MOST_PROBLEMS = 20
+_CHOSEN = "trail_chosen"
+_SHOWN = "trail_shown"  # counts the entries that were shown
 _FILTERS = {"run": "Run", "by": "Person", "what": "What"}
 _HINTS = {"run": "a run's id", "by": "the whole name", "what": "such as review answered"}
 
@@ -49,11 +54,14 @@ def page(console: Console) -> None:
         _nothing(any(wanted.values()))
         return
     _list(entries[:ON_A_PAGE])
+    _show_what_was_chosen(trail)
+    asking = console.later()
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption("Newest first, times in UTC. Click an entry to see all of it.", width="stretch")
+        st.caption("Newest first, times in UTC. Tick an entry to see all of it.", width="stretch")
+        _code(console, wanted)
         st.download_button(
             "CSV", icon=":material/download:", type="tertiary", file_name="trail.csv", mime="text/csv",
-            on_click="ignore", data=lambda: _as_csv(trail, wanted), help=f"The newest {MOST_EXPORTED:,} of this list.",
+            on_click="ignore", data=lambda: _as_csv(asking, wanted), help=f"The newest {MOST_EXPORTED:,} of this list.",
         )  # fmt: skip
         st.button("Newest", on_click=_from, args=[None], disabled=before_seq is None)
         st.button("Older", on_click=_from, args=[entries[ON_A_PAGE - 1].seq if len(entries) > ON_A_PAGE else None],
@@ -118,7 +126,8 @@ def _tell(report: Report) -> None:
 
 
 def _list(entries: list[Entry]) -> None:
-    event = st.dataframe(
+    key = f"trail_table_{st.session_state.get(_SHOWN, 0)}_{entries[0].seq}_{len(entries)}"
+    st.dataframe(
         {
             "#": [entry.seq for entry in entries],
             "when (UTC)": [entry.at[:19].replace("T", " ") for entry in entries],
@@ -129,9 +138,9 @@ def _list(entries: list[Entry]) -> None:
             "why": [line(_reason(entry), longest=200) for entry in entries],
             "run": [entry.run_id or "–" for entry in entries],
         },
-        key=f"trail_table_{entries[0].seq}_{len(entries)}",
-        on_select="rerun",
-        selection_mode="single-cell",
+        key=key,
+        on_select=partial(_choose, key, [entry.seq for entry in entries]),
+        selection_mode="single-row",  # a cell would be chosen by a press on its heading as well
         hide_index=True,
         height=min(35 * (len(entries) + 1) + 3, 480),
         column_config={
@@ -142,9 +151,34 @@ def _list(entries: list[Entry]) -> None:
             "why": st.column_config.TextColumn(width=320),
         },
     )
-    cells = event.selection.cells
-    if cells and cells[0][0] < len(entries):
-        _show(entries[cells[0][0]])
+
+
+def _choose(key: str, listed: list[int]) -> None:
+    """Keep which entry was ticked, once: the list gets a new key, so that none is ticked in it any more."""
+    rows = st.session_state[key].selection.rows
+    if rows and rows[0] < len(listed):
+        st.session_state[_CHOSEN] = listed[rows[0]]
+        st.session_state[_SHOWN] = st.session_state.get(_SHOWN, 0) + 1
+
+
+def _show_what_was_chosen(trail: Trail) -> None:
+    seq = st.session_state.pop(_CHOSEN, None)
+    if seq is not None:
+        for entry in trail.entries(limit=1, before_seq=seq + 1):
+            _show(entry)
+
+
+def _code(console: Console, wanted: dict[str, str | None]) -> None:
+    names = {"run": "run_id", "by": "by", "what": "what"}
+    asked = {name: value for name, value in wanted.items() if value}
+    given = "".join(f"{names[name]}={value!r}, " for name, value in asked.items())
+    python = (
+        "from stanchion.store.trail import Trail\n\n"
+        f"for entry in Trail(database).entries({given}limit={ON_A_PAGE}):\n"
+        "    print(entry.seq, entry.at, entry.by, entry.what)"
+    )
+    options = [f"--{name}={value}" for name, value in asked.items()]
+    show_code(console.opened.path, python, ["trail", "list", *options, f"--limit={ON_A_PAGE}"], ["trail", "verify"])
 
 
 def _reason(entry: Entry) -> Any:
@@ -154,6 +188,7 @@ def _reason(entry: Entry) -> Any:
 @st.dialog("Entry", width="large")
 def _show(entry: Entry) -> None:
     st.markdown(f"**{plain(entry.what)}** by {plain(entry.by)} (known by {plain(entry.known_by)}), {plain(entry.at)}")
+    show_names(f"{entry.by} {entry.subject}")
     if entry.run_id:
         links.show(links.to_run(entry.run_id), "Open the run", icon=":material/arrow_forward:")
     st.caption("Facts, never erased")
@@ -167,8 +202,10 @@ def _show(entry: Entry) -> None:
         st.text("There is none.")
 
 
-def _as_csv(trail: Trail, wanted: dict[str, str | None]) -> str:
-    entries = trail.entries(run_id=wanted["run"], by=wanted["by"], what=wanted["what"], limit=MOST_EXPORTED)
+def _as_csv(console: Console, wanted: dict[str, str | None]) -> str:
+    entries = Trail(console.database, console.clock).entries(
+        run_id=wanted["run"], by=wanted["by"], what=wanted["what"], limit=MOST_EXPORTED
+    )
     headings = ("seq", "at", "by", "known_by", "what", "workflow", "run_id", "subject", "facts", "content", "erased")
     rows = (
         [getattr(entry, name) for name in headings[:8]]

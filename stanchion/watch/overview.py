@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from itertools import accumulate, groupby
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -28,7 +29,7 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Ended(_Part):
+class Ended(NamedTuple):
     """How many runs of all workflows, or of one, ended with an outcome within an hour.
 
     Args:
@@ -197,7 +198,8 @@ _SPENT = """
 
 
 def _ended(rows: Iterable[dict[str, Any]]) -> list[Ended]:
-    return [Ended(**{**row, "hour": datetime.fromisoformat(row["hour"]).replace(tzinfo=UTC)}) for row in rows]
+    hours = lru_cache(lambda hour: datetime.fromisoformat(hour).replace(tzinfo=UTC))
+    return [Ended(hours(row["hour"]), row["outcome"], row["runs"]) for row in rows]
 
 
 def _unfinished(rows: Iterable[dict[str, Any]]) -> Unfinished:
