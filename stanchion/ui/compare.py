@@ -13,6 +13,7 @@ from stanchion.runs.records import Run
 from stanchion.runs.timeline import StepLine, step_lines
 from stanchion.ui import links
 from stanchion.ui.access import Console
+from stanchion.ui.code import show_code
 from stanchion.ui.differences import SIDE_BY_SIDE, as_html, differences, shown
 from stanchion.ui.markup import STYLE, Markup, framed, inside, table
 from stanchion.ui.safe import plain
@@ -47,6 +48,19 @@ def page(console: Console) -> None:
         st.html(framed(_all_fields(one, other)))
         st.markdown("**Steps**")
         _steps(console, one, other)
+        _code(console, one, other)
+
+
+def _code(console: Console, one: Run, other: Run) -> None:
+    show_code(
+        console.database.path,
+        f"from stanchion.runs.ledger import Ledger\n"
+        f"from stanchion.runs.timeline import path_taken\n\n"
+        f"for run in Ledger(database).runs_of([{one.id!r}, {other.id!r}]):\n"
+        f"    print(run.id, run.standing, run.output, path_taken(database, run.id))",
+        ["show", one.id],
+        ["show", other.id],
+    )
 
 
 def pairs(one: Sequence[str], other: Sequence[str]) -> list[tuple[int | None, int | None]]:

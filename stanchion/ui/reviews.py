@@ -18,6 +18,7 @@ from stanchion.runs.records import Review
 from stanchion.runs.reviews import Reviews
 from stanchion.ui import links
 from stanchion.ui.access import Console
+from stanchion.ui.code import show_code
 from stanchion.ui.desk.desk import put_desk
 from stanchion.ui.desk.session import Session
 from stanchion.ui.fragments import made_anew
@@ -94,11 +95,26 @@ def _desk(console: Console, reviews: Reviews, workflow: str | None) -> None:
             key="desk",
             on_told=partial(_hear, console, reviews, session),
         )
+        _code(console, session.looked_at)
+
+
+def _code(console: Console, review_id: str | None) -> None:
+    if review_id is None:
+        return
+    show_code(
+        console.database.path,
+        f"from stanchion import reviews\n\nprint(reviews.get({review_id!r}, db=database.path).question)\n"
+        f"run = reviews.answer({review_id!r}, 'approve', by='you', db=database.path)\nprint(run.standing)",
+        ["review", review_id],
+        ["review", review_id, "--approve"],
+        ["review", review_id, "--edit", "FIELD=VALUE"],
+        ["review", review_id, "--reject", "--reason", "why"],
+    )
 
 
 def _session(console: Console) -> Session:
     if "desk_session" not in st.session_state:
-        st.session_state["desk_session"] = Session(console.clock)
+        st.session_state["desk_session"] = Session(console.database, console.clock)
     session: Session = st.session_state["desk_session"]
     return session
 

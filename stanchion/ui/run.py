@@ -18,7 +18,7 @@ from stanchion.ui.acting import show_actions, show_fork, show_what_was_done
 from stanchion.ui.differences import shown
 from stanchion.ui.fragments import made_anew
 from stanchion.ui.graph import show_graph
-from stanchion.ui.markup import STYLE, Markup, framed, inside, table
+from stanchion.ui.markup import STYLE, Markup, framed, inside, table, text
 from stanchion.ui.safe import plain
 from stanchion.ui.step import counted, show_step
 from stanchion.ui.waterfall import waterfall
@@ -244,7 +244,7 @@ def _step(console: Console, run: Run, nodes: Sequence[str], position: int | None
 
 def _output(run: Run) -> None:
     if run.reason and len(run.reason) > LONGEST_REASON:
-        st.html(framed(inside("div", run.reason, class_="paper")))
+        st.html(framed(inside("div", text(run.reason, longest=200_000), class_="paper")))
     if not run.output:
         st.caption("There is no output." if run.erased_at is None else "The output was erased.")
         return

@@ -78,7 +78,7 @@ def page(console: Console) -> None:
         st.error(plain(f"This address cannot be used: {error}"), icon=":material/link_off:")
         st.button("Show all runs", on_click=_look_for, args=[RunFilter()], type="primary")
         return
-    _views(title, wanted)
+    _views(console, title, wanted)
     _filters(console, wanted)
     listed = _list(console, wanted, _page_number(query.get("page")))
     if not listed.lines:
@@ -115,7 +115,7 @@ def _look_for(wanted: RunFilter) -> None:
     st.query_params.from_dict(wanted.to_query())
 
 
-def _views(title: str, wanted: RunFilter) -> None:
+def _views(console: Console, title: str, wanted: RunFilter) -> None:
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         st.subheader(title, anchor=False, width="stretch")
         for name, view in VIEWS.items():
@@ -123,6 +123,7 @@ def _views(title: str, wanted: RunFilter) -> None:
             st.button(name, on_click=_look_for, args=[view], type=kind, key=f"view {name}")  # type: ignore[arg-type]
         with st.popover("Save view", icon=":material/bookmark:", type="tertiary"):
             _save(wanted)
+        _code(console, wanted)
 
 
 def _save(wanted: RunFilter) -> None:
@@ -259,7 +260,7 @@ def _chosen(listed: _Listed) -> list[RunLine]:
 
 def _open(chosen: Sequence[str]) -> None:
     """Offer the run that is ticked; a press on a cell opens nothing, since one on a heading would look the same."""
-    pressed = st.button("Open", icon=":material/arrow_forward:", disabled=len(chosen) != 1, help="Tick one run.")
+    pressed = st.button("Open run", icon=":material/arrow_forward:", disabled=len(chosen) != 1, help="Tick one run.")
     if pressed and len(chosen) == 1:
         links.go(links.to_run(chosen[0]))
 
@@ -281,7 +282,6 @@ def _above(console: Console, listed: _Listed) -> None:
     first = ON_A_PAGE * (number - 1)
     last = first + len(listed.lines)
     st.space("stretch")
-    _code(console, wanted)
     st.caption(f"{first + 1:,}–{last:,} of {listed.total:,} at {listed.at:%H:%M:%S}", width="content")
     st.button("", icon=":material/refresh:", on_click=_refresh, type="tertiary", help="Look again", key="refresh")
     asking = console.later()

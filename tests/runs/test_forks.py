@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import operator
 import sqlite3
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from stanchion import Input, Workflow
 from stanchion.errors import NotAllowed, RunEnded, RunNotFound, UsageError
 from stanchion.people import Person
 from stanchion.runs.forgetting import erase
-from stanchion.runs.forks import fork
+from stanchion.runs.forks import fork, state_before
 from stanchion.runs.operations import Operations
 from stanchion.runs.records import Run
 from stanchion.store import Database
@@ -323,6 +324,28 @@ def test_a_node_names_its_last_visit_and_a_position_any(make_runner) -> None:
 
 
 # --- Edits ---
+
+
+def test_the_whole_state_before_a_step_can_be_read(make_runner) -> None:
+    """Every key that the state declares, as the checkpoint has it: what was written later is not there yet."""
+
+    async def story() -> None:
+        async with make_runner(model=ScriptedModel([answer()])) as runner:
+            (origin,) = await runner.start([document()])
+            database, of = runner.ledger.database, {"workflow": runner.workflow}
+            before = await state_before(database, origin.id, at="decide", **of)
+            first = await state_before(database, origin.id, at="1", **of)
+
+            assert json.loads(before["candidates"])["model"]["output"] == {"number": "A1", "total": 1}
+            assert json.loads(before["source"])["text"] == document().document["text"]
+            assert before["outcome"] is None
+            assert first.keys() == before.keys()
+            assert (first["candidates"], first["source"]) == ("{}", None)
+            erase(database, origin.id, by="ada")
+            with pytest.raises(RunEnded):
+                await state_before(database, origin.id, at="decide", **of)
+
+    run(story())
 
 
 def test_edits_are_read_as_what_the_state_declares(make_runner) -> None:

@@ -52,10 +52,11 @@ def test_a_worker_is_left_to_do_it(database: Put) -> None:
     background = Background(store, SystemClock())
     reference, run_id = queued(store)
     owner = Owner(store.path, "worker")
+    now = SystemClock().now().isoformat()
     store.write_now(
         lambda tables: tables.conn.execute(
             "INSERT INTO workers (name, pid, host, workflows, started_at, seen_at) VALUES (?, 1, 'here', '[]', ?, ?)",
-            [owner.name, "2026-01-01T00:00:00+00:00", "2026-01-01T00:00:00+00:00"],
+            [owner.name, now, now],
         )
     )
     background.resume([(reference, run_id)])

@@ -18,6 +18,7 @@ from stanchion.api import run_all
 from stanchion.clock import SystemClock
 from stanchion.errors import InvalidAnswer
 from stanchion.people import Person
+from stanchion.runs.forgetting import erase
 from stanchion.runs.inputs import Input
 from stanchion.runs.records import Review
 from stanchion.runs.reviews import Reviews
@@ -121,6 +122,34 @@ def test_any_question_becomes_a_case(question: Any) -> None:
     assert case_of(a_review(question, form=question if isinstance(question, dict) else None))["id"] == "r1"
 
 
+@pytest.mark.parametrize(
+    ("proposal", "why"),
+    [
+        (None, "There is nothing to approve: no value that fits for order, wish. Edit it, or reject."),
+        ({}, "There is nothing to approve: no value that fits for order, wish. Edit it, or reject."),
+        ({"order": None, "wish": "refund"}, "The proposal cannot be approved: no value that fits for order."),
+        ({"order": "1", "wish": "REFUND"}, "The proposal cannot be approved: no value that fits for wish."),
+        ({"order": "1", "wish": "refund"}, ""),
+        ({"order": "1", "wish": "refund", "note": None}, ""),
+    ],
+)
+def test_a_proposal_that_cannot_be_approved_says_why(proposal: Any, why: str) -> None:
+    """Where no model answered, approval is not offered as if it could work: what is missing is named."""
+    schema = {
+        "properties": {
+            "order": {"type": "string"},
+            "wish": {"type": "string", "enum": ["refund", "other"]},
+            "note": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+        },
+        "required": ["order", "wish"],
+    }
+    case = case_of(a_review({"question": "?", "proposal": proposal, "schema": schema}))
+
+    assert case["unfit"].startswith(why)
+    assert ("approve" in case["actions"]) is not bool(case["unfit"])
+    assert bool(case["unfit"]) is bool(why)
+
+
 # --- What was typed  ---
 
 SCHEMA = {
@@ -220,9 +249,9 @@ def given_answer(review_id: str, nonce: str = "n1", **more: Any) -> dict[str, An
     return {"nonce": nonce, "id": review_id, "action": "approve", **more}
 
 
-def test_an_answer_told_again_and_again_is_given_once(reviews: Reviews) -> None:
+def test_an_answer_told_again_and_again_is_given_once(database: Database, reviews: Reviews) -> None:
     """The browser repeats itself until it hears of it; the library is asked once, and the run goes on once."""
-    session, answered = Session(SystemClock()), []
+    session, answered = Session(database, SystemClock()), []
     (case, *_) = session.news(reviews, ANA, workflow=None)["cases"]
     for beat in range(3):
         told = {"answers": [given_answer(case["id"])], "beat": beat}
@@ -232,19 +261,21 @@ def test_an_answer_told_again_and_again_is_given_once(reviews: Reviews) -> None:
     assert session.news(reviews, ANA, workflow=None)["acks"] == {"n1": {"taken": True, "say": ""}}
 
 
-def test_a_browser_whose_session_was_lost_is_told_that_its_answer_was_taken(reviews: Reviews) -> None:
+def test_a_browser_whose_session_was_lost_is_told_that_its_answer_was_taken(
+    database: Database, reviews: Reviews
+) -> None:
     """After a restart of the server, the same answer told again is no refusal to its own giver, but is to others."""
     review = reviews.waiting()[0]
     for person, taken in (ANA, True), (ANA, True), (BEN, False):
-        session = Session(SystemClock())
+        session = Session(database, SystemClock())
         session.hear({"answers": [given_answer(review.id)]}, reviews, person, answered=lambda _: None)
         acks = session.news(reviews, person, workflow=None)["acks"]
         assert acks["n1"]["taken"] is taken
 
 
-def test_an_answer_that_does_not_fit_comes_back_in_words(reviews: Reviews) -> None:
+def test_an_answer_that_does_not_fit_comes_back_in_words(database: Database, reviews: Reviews) -> None:
     """A refused edit leaves the review open, names the field, and is not given again."""
-    session = Session(SystemClock())
+    session = Session(database, SystemClock())
     review = reviews.waiting()[0]
     told = {"answers": [given_answer(review.id, action="edit", edits={"amount": "twelve"})]}
     session.hear(told, reviews, ANA, answered=lambda _: None)
@@ -267,27 +298,27 @@ def test_an_answer_that_does_not_fit_comes_back_in_words(reviews: Reviews) -> No
         {"pile": ["x"] * 501},
     ],
 )
-def test_a_forged_message_does_nothing(reviews: Reviews, told: Any) -> None:
+def test_a_forged_message_does_nothing(database: Database, reviews: Reviews, told: Any) -> None:
     """What no desk of ours would tell is dropped whole."""
-    session = Session(SystemClock())
+    session = Session(database, SystemClock())
     session.hear(told, reviews, ANA, answered=lambda _: pytest.fail("nothing was answered"))
 
     assert session.news(reviews, ANA, workflow=None)["acks"] == {}
 
 
-def test_two_people_are_never_given_the_same_case(reviews: Reviews) -> None:
+def test_two_people_are_never_given_the_same_case(database: Database, reviews: Reviews) -> None:
     """Of twenty cases, one gets twelve and the other the rest."""
     ours, theirs = (
-        {case["id"] for case in Session(SystemClock()).news(reviews, person, workflow=None)["cases"]}
+        {case["id"] for case in Session(database, SystemClock()).news(reviews, person, workflow=None)["cases"]}
         for person in (ANA, BEN)
     )
     assert (len(ours), len(theirs)) == (12, 8)
     assert not ours & theirs
 
 
-def test_who_is_away_takes_no_cases(reviews: Reviews) -> None:
+def test_who_is_away_takes_no_cases(database: Database, reviews: Reviews) -> None:
     """A desk at which nobody did anything for a while claims nothing, but says how many wait."""
-    session = Session(SystemClock())
+    session = Session(database, SystemClock())
     session.hear({"wanted": False}, reviews, ANA, answered=lambda _: None)
     news = session.news(reviews, ANA, workflow=None)
 
@@ -296,9 +327,9 @@ def test_who_is_away_takes_no_cases(reviews: Reviews) -> None:
     assert all(review.claimed_by is None for review in reviews.waiting())
 
 
-def test_a_case_that_somebody_else_has_by_now_is_told(reviews: Reviews) -> None:
+def test_a_case_that_somebody_else_has_by_now_is_told(database: Database, reviews: Reviews) -> None:
     """Of what a browser still shows, it hears what was taken over, and by whom."""
-    session = Session(SystemClock())
+    session = Session(database, SystemClock())
     cases = session.news(reviews, ANA, workflow=None)["cases"]
     taken = cases[0]["id"]
     reviews.release(taken, by=BEN)
@@ -311,9 +342,23 @@ def test_a_case_that_somebody_else_has_by_now_is_told(reviews: Reviews) -> None:
     assert all(case["whole"] is None for case in news["cases"] if case["id"] in {each["id"] for each in cases})
 
 
-def test_what_was_left_and_long_skipped_is_given_back(reviews: Reviews) -> None:
+def test_a_browser_hears_which_of_its_cases_were_erased(database: Database, reviews: Reviews) -> None:
+    """It must forget what they held, also of a case that was skipped, or answered too late."""
+    session = Session(database, SystemClock())
+    ids = [case["id"] for case in session.news(reviews, ANA, workflow=None)["cases"]]
+    for review_id in ids[:3]:
+        erase(database, reviews.get(review_id).run_id, by="olga")
+    told = {"pile": ids[2:], "skipped": ids[1:2], "answers": [given_answer(ids[0])]}
+    session.hear(told, reviews, ANA, answered=lambda _: pytest.fail("nothing was answered"))
+    news = session.news(reviews, ANA, workflow=None)
+
+    assert news["gone"] == sorted(ids[:3])
+    assert "erased" in news["acks"]["n1"]["say"]
+
+
+def test_what_was_left_and_long_skipped_is_given_back(database: Database, reviews: Reviews) -> None:
     """Whoever leaves the page leaves its cases to others; of skipped ones, the last five stay for going back."""
-    session = Session(SystemClock())
+    session = Session(database, SystemClock())
     ids = [case["id"] for case in session.news(reviews, ANA, workflow=None)["cases"]]
     session.hear({"skipped": ids[:7], "wanted": False}, reviews, ANA, answered=lambda _: None)
     assert [reviews.get(each).claimed_by for each in ids[:3]] == [None, None, "ana"]
@@ -322,16 +367,16 @@ def test_what_was_left_and_long_skipped_is_given_back(reviews: Reviews) -> None:
     assert {reviews.get(each).claimed_by for each in ids} == {None}
 
 
-def test_a_wish_brings_a_case_to_the_front_or_says_why_not(reviews: Reviews) -> None:
+def test_a_wish_brings_a_case_to_the_front_or_says_why_not(database: Database, reviews: Reviews) -> None:
     """The least urgent case can be asked for; one that somebody else has is refused in words."""
-    session = Session(SystemClock())
+    session = Session(database, SystemClock())
     last = reviews.waiting()[-1].id
     session.wish(last, reviews, ANA)
     news = session.news(reviews, ANA, workflow=None)
     assert news["first"][0] == last
     assert last in {case["id"] for case in news["cases"]}
 
-    other = Session(SystemClock())
+    other = Session(database, SystemClock())
     other.wish(last, reviews, BEN)
     assert other.news(reviews, BEN, workflow=None)["notice"].startswith("ana is at work")
 
@@ -362,6 +407,7 @@ def test_who_may_not_answer_sees_why_and_what_waits(database: Database, reviews:
     assert not page.exception
     assert "takes the role reviewer" in page.info[0].value.replace("\\", "")
     assert "20 waiting" in page.markdown[0].value
+    assert "Choose a row" not in page.markdown[0].value
     assert len(page.dataframe[0].value) == 20
     assert all(review.claimed_by is None for review in reviews.waiting())
 
@@ -373,6 +419,27 @@ def test_a_reviewer_has_cases_in_hand_as_soon_as_the_page_is_there(database: Dat
     assert not page.exception
     assert not page.info
     assert [review.claimed_by for review in reviews.waiting()].count("ana@example.com") == 12
+
+
+def test_names_of_workflows_are_chosen_as_they_are(database: Database) -> None:
+    """A list to choose from shows text as it is: no backslash before an underscore or a hyphen."""
+    database.write_now(
+        lambda tables: tables.conn.execute("UPDATE choices SET value = 'my_own-notes' WHERE field = 'workflow'")
+    )
+    page = page_for(database.path, "viewer")
+
+    assert page.selectbox[0].options[1:] == ["my_own-notes"]
+
+
+def test_the_case_on_the_desk_is_there_as_code(database: Database, reviews: Reviews) -> None:
+    """The command line and the Python that answer the case which this browser was given first."""
+    page = page_for(database.path, "reviewer")
+    first = reviews.waiting()[0].id
+
+    python, shell = (part.value for part in page.code)
+    assert f"stanchion review {first} --approve" in shell
+    assert f"reviews.answer({first!r}, 'approve'" in python
+    compile(python, "shown", "exec")
 
 
 def test_an_empty_queue_says_what_to_do_next(tmp_path: Path) -> None:

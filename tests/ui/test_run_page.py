@@ -19,6 +19,7 @@ from stanchion.runs.ledger import Ledger
 from stanchion.runs.records import Run
 from stanchion.runs.timeline import PAGE, Doing, Span, StepLine
 from stanchion.store import Database
+from stanchion.store.prompts import PromptLabels, PromptVersion
 from stanchion.store.trail import Trail
 from stanchion.testing import FakeClock
 from stanchion.ui import document
@@ -78,6 +79,11 @@ def html(app: AppTest) -> str:
     return "\n".join(str(part.proto.body) for part in app.get("html"))
 
 
+def drawn(app: AppTest) -> bool:
+    """Whether a page shows the picture of a graph."""
+    return any("The graph, with the path" in part.proto.json for part in app.get("bidi_component"))
+
+
 def press(app: AppTest, label: str) -> AppTest:
     """Press the one button with a label."""
     (button,) = [one for one in app.button if one.label == label]
@@ -111,7 +117,7 @@ def test_a_run_that_ended(place: Place) -> None:
     assert "letters version 1" in html(app)
     assert "no calls" in html(app)
     assert "Step 3 of 3 · outcome" in app.markdown[0].value
-    assert len(app.get("image")) == 1
+    assert drawn(app)
     assert "accept" in words(app)
 
 
@@ -175,7 +181,7 @@ def test_a_run_that_nobody_has_worked_on(place: Place) -> None:
     assert not app.exception
     assert not app.error
     assert "No step was taken" in words(app)
-    assert "Resume" in [one.label for one in app.button]
+    assert "Resume this run" in [one.label for one in app.button]
 
 
 def test_a_run_that_was_erased(place: Place) -> None:
@@ -199,7 +205,7 @@ def test_a_workflow_that_cannot_be_loaded_here(place: Place) -> None:
     app = place.open("letter-7", step="2")
     assert not app.exception
     assert not app.error
-    assert not app.get("image")
+    assert not drawn(app)
     assert any("There is no picture: The module no\\_such\\_module" in one.value for one in app.caption)
     assert "candidates" in html(app)
 
@@ -309,7 +315,7 @@ def test_cancel_ends_the_run_and_stands_in_the_trail(place: Place) -> None:
     assert place.run("asks").status == "cancelled"
     assert "cancelled" in app.subheader[0].value
     assert "Cancelled" in app.success[0].value
-    assert {one.label for one in app.button} & {"Cancel this run", "Pause this run", "Resume"} == set()
+    assert {one.label for one in app.button} & {"Cancel this run", "Pause this run", "Resume this run"} == set()
     said = html(open_tab(app, "Trail"))
     assert "run cancelled" in said
     assert "sent twice" in said
@@ -321,11 +327,34 @@ def test_pause_and_let_go_on(place: Place, resumed: list[str]) -> None:
     app = submit(place.open("asks"), "Pause this run", "asked the shop")
     assert "paused" in app.subheader[0].value
     assert "asked the shop" in app.warning[0].value
-    assert "Resume" not in [one.label for one in app.button]
+    assert "Resume this run" not in [one.label for one in app.button]
 
     submit(app, "Unpause this run", "they answered")
     assert place.run("asks").paused_at is None
     assert resumed == [place.run("asks").id]
+
+
+def test_resume_takes_a_reason_and_stands_in_the_trail(place: Place, resumed: list[str]) -> None:
+    """A queued run goes on once somebody said why; the reason is kept."""
+    run = place.run("letter-7")
+    place.write("UPDATE runs SET status = 'queued', outcome = NULL, ended_at = NULL WHERE id = ?", run.id)
+    app = submit(place.open("letter-7"), "Resume this run", " ")
+    assert "Say why" in app.error[0].value
+    assert not resumed
+
+    submit(app, "Resume this run", "the shop is back")
+    assert resumed == [run.id]
+    (entry,) = Trail(place.database).entries(run_id=run.id)
+    assert (entry.what, (entry.content or {})["reason"]) == ("run resumed", "the shop is back")
+
+
+def test_a_long_reason_is_shortened_above_and_whole_under_output(place: Place) -> None:
+    """What an error said in 20,000 characters does not push the run off the screen."""
+    place.write("UPDATE runs SET reason = ? WHERE input_id = 'letter-7'", "why " * 5_000 + "the end")
+    app = place.open("letter-7")
+    assert "all of it under Output" in html(app)
+    assert "the end" not in html(app)
+    assert "the end" in html(open_tab(app, "Output"))
 
 
 def test_run_again_makes_a_new_run_and_leads_to_it(place: Place, resumed: list[str]) -> None:
@@ -353,6 +382,39 @@ def test_fork_with_an_edited_state(place: Place, resumed: list[str]) -> None:
     assert place.ledger.run(new.origin or "").output == {"name": "Ann", "pages": "7"}
 
 
+def test_a_fork_may_change_all_of_the_state(place: Place, resumed: list[str]) -> None:
+    """Every key that the state declares is offered, also one that the step does not read, or that has no value yet."""
+    app = open_tab(place.open("letter-7", step="3"), "Fork")
+    offered = app.multiselect[0].options
+    assert {"source", "candidates", "output", "rung"} <= {each.split(" ")[0] for each in offered}
+    assert "outcome (has no value yet)" in offered
+    app.multiselect[0].set_value(["rung"]).run()
+    assert json.loads(app.text_area[0].value) == "rules"
+
+
+def test_a_workflow_that_cannot_be_loaded_cannot_be_edited(place: Place) -> None:
+    """The form says so, and still forks what it can be told."""
+    place.write("UPDATE runs SET reference = 'no_such_module:workflow' WHERE input_id = 'letter-7'")
+    app = open_tab(place.open("letter-7", step="3"), "Fork")
+    assert not app.exception
+    assert not app.multiselect
+    assert "The state cannot be edited here" in words(app)
+
+
+def test_the_form_of_a_fork_says_what_labels_mean_now(place: Place) -> None:
+    """Which version of each prompt the run has, and which one a label would give the new run."""
+    new = PromptVersion("letters.read", "h2", "5", {"system": "Read."})
+    old = PromptVersion("letters.read", "h1", "4", {"system": "Look."})
+    labels = PromptLabels(place.database)
+    labels.add(new, own=old)
+    labels.move("letters.read", "candidate", new, by="ada", reason="to try it")
+    place.write("UPDATE runs SET prompts = ?", '{"letters.read": {"version": "4", "hash": "h1"}}')
+    said = words(open_tab(place.open("letter-7"), "Fork"))
+    assert "as in this run means version 4" in said
+    assert "production means the version in the workflow's file" in said
+    assert "candidate means version 5" in said
+
+
 def test_an_edit_that_is_not_json_is_refused(place: Place, resumed: list[str]) -> None:
     """The form says which key and which line, and what was written stays."""
     app = open_tab(place.open("letter-7", step="3"), "Fork")
@@ -375,6 +437,7 @@ def test_who_may_not_operate_sees_no_actions(
     app = open_page("run", user=login("ann@example.com"), run=place.run("asks").id)
     assert not app.exception
     assert "review" in app.subheader[0].value
+    assert ("It waits for a person: answer" in words(app)) is (role == "reviewer")
     assert {one.label for one in app.button} <= {"← Back", "Next →", "Log out"}
     assert "takes the role operator" in words(open_tab(app, "Fork"))
 

@@ -29,6 +29,9 @@ LONGEST_VALUE = 4_000
 DEEPEST_COMPARED = 3
 """Levels of lists and records in which numbers that are only written otherwise are taken for the same."""
 
+MOST_NAMED = 6
+"""Fields that a sentence names."""
+
 MOST_ROWS = 40
 MOST_COLUMNS = 6
 LONGEST_VALUES = 80_000
@@ -84,7 +87,7 @@ class Case(TypedDict):
 
     The document comes in `segments`, each with the numbers of the fields whose evidence it is; `source_note` says what
     is not shown of it, `fields_note` what is not shown of the fields. Of approve, edit and reject, `actions` are those
-    that the question takes.
+    that can be taken; `unfit` says why the proposal cannot be approved, where that is so.
     """
 
     id: str
@@ -99,6 +102,7 @@ class Case(TypedDict):
     fields: list[Field]
     fields_note: str
     actions: list[str]
+    unfit: str
 
 
 Segment = tuple[str, list[int]]
@@ -124,6 +128,7 @@ def case_of(review: Review) -> Case:
     values = _Values(LONGEST_VALUES)
     fields = [_field(name, form, question, values) for name in names]
     segments, source_note = _segments(question.source, _spans(question, names))
+    unfit = _unfit(form, question) if is_ours(review.form) else ""
     return {
         "id": review.id,
         "title": visible(review.input_id or review.run_id, 200),
@@ -136,7 +141,8 @@ def case_of(review: Review) -> Case:
         "source_note": source_note,
         "fields": fields,
         "fields_note": fields_note,
-        "actions": _actions(review, fields),
+        "actions": [action for action in _actions(review, fields) if not (unfit and action == "approve")],
+        "unfit": unfit,
     }
 
 
@@ -257,6 +263,17 @@ def _actions(review: Review, fields: list[Field]) -> list[str]:
     if not is_ours(review.form):
         return ["edit"]
     return ["approve", "edit", "reject"] if fields else ["approve", "reject"]
+
+
+def _unfit(form: Form, question: Question) -> str:
+    """Say why a proposal cannot be approved, such as an empty one where no model answered; nothing where it can be."""
+    fields = form.unfit(question.proposal or {})
+    if not fields:
+        return ""
+    more = f" and {len(fields) - MOST_NAMED:,} more" if len(fields) > MOST_NAMED else ""
+    named = visible(", ".join(name[:40] for name in fields[:MOST_NAMED]), 400) + more
+    what = "There is nothing to approve" if not question.proposal else "The proposal cannot be approved"
+    return f"{what}: no value that fits for {named}. Edit it, or reject."
 
 
 def _facts(review: Review, question: Question) -> list[str]:

@@ -59,6 +59,7 @@ class Desk {
     this.drafts = new Map(); // id to what was typed: {fields: {name: text}, reason}; kept until an answer was taken
     this.lost = new Map(); // id to why it can not be answered here any more
     this.refused = new Map(); // id to why its answer was not taken
+    this.over = []; // what to say of cases that are here no more, until the next answer
     this.mode = "read"; // or edit, or reject
     this.waiting = 0; // cases in all, by the server's word
     this.workflow = undefined;
@@ -80,7 +81,8 @@ class Desk {
     this.waiting = news.waiting;
     if (this.workflow !== undefined && this.workflow !== news.workflow) [this.pile, this.skipped] = [[], []];
     this.workflow = news.workflow;
-    this.settle(news.acks);
+    this.settle(news.acks, news.gone);
+    for (const id of news.gone) this.forgetErased(id);
     this.take(news.cases);
     for (const [id, why] of Object.entries(news.lost)) this.lose(id, why);
     this.follow(news.first);
@@ -91,13 +93,15 @@ class Desk {
     if (news.cases.some(({ id }) => !this.cases.has(id))) this.tell(); // the server thinks that we hold it
   }
 
-  settle(acks) {
+  settle(acks, gone) {
     for (const answer of this.answers.filter(({ nonce }) => nonce in acks)) {
       const { taken, say } = acks[answer.nonce];
       this.answers = this.answers.filter((other) => other !== answer);
       if (taken) {
         this.forget(answer.id);
         if (say) this.say(`${answer.title}: ${say}`);
+      } else if (gone.includes(answer.id)) {
+        this.over = [`Not taken: ${answer.title}. ${say}`];
       } else {
         this.refused.set(answer.id, say);
         this.putBack(answer.id, this.pile.length ? 1 : 0);
@@ -138,6 +142,15 @@ class Desk {
     for (const known of [this.cases, this.standing, this.drafts, this.lost, this.refused]) known.delete(id);
     this.pile = this.pile.filter((other) => other !== id);
     this.skipped = this.skipped.filter((other) => other !== id);
+  }
+
+  /** Nothing of what an erased run held stays in the browser: neither its document, nor what was typed. */
+  forgetErased(id) {
+    if (id === this.current()) {
+      this.mode = "read";
+      this.over = [`${this.cases.get(id).title} was erased meanwhile.`];
+    }
+    this.forget(id);
   }
 
   putBack(id, place) {
@@ -243,12 +256,15 @@ class Desk {
   give(action, edits, reason) {
     const id = this.current();
     if (!this.mayAnswer(id)) return;
-    const { actions, title } = this.cases.get(id);
-    if (!actions.includes(action)) return this.say("Nothing was answered: this question takes an answer of its own. Press e.");
+    const { actions, title, unfit } = this.cases.get(id);
+    if (!actions.includes(action)) {
+      return this.say(unfit || "Nothing was answered: this question takes an answer of its own. Press e.");
+    }
     this.nonces += 1;
     const nonce = `${this.session}-${this.nonces}`;
     this.answers.push({ nonce, id, title, action, edits, reason, due: performance.now() + UNDO_MS, sentAt: 0 });
     this.refused.delete(id);
+    this.over = [];
     this.pile.shift();
     this.turnTo(`${DONE[action]}: ${title}.`);
     if (this.isShort()) this.tell();
@@ -486,9 +502,16 @@ class Desk {
     this.part(".empty").hidden = Boolean(item);
     if (item && this.shown !== `${id} ${this.mode}`) this.showCase(item);
     this.shown = item ? `${id} ${this.mode}` : "";
+    if (!item) this.clear();
     if (!item) this.showEmpty();
     this.showNotices();
     this.showTimes();
+  }
+
+  /** What was shown last stays nowhere, also not where nobody sees it. */
+  clear() {
+    this.shownId = undefined;
+    for (const each of ["#title", ".question", ".why", ".source pre", ".fields"]) this.part(each).replaceChildren();
   }
 
   showCase(item) {
@@ -499,6 +522,8 @@ class Desk {
     this.part(".run").href = this.standing.get(item.id).run;
     this.part(".question").textContent = item.question;
     this.part(".why").textContent = item.reason ? `Why a person: ${item.reason}` : "";
+    setText(this.part(".unfit"), item.unfit);
+    this.part(".unfit").hidden = !item.unfit;
     if (isOther) this.showSource(item);
     this.showFields(item);
     this.part(".reason").hidden = this.mode !== "reject";
@@ -583,13 +608,13 @@ class Desk {
     const refused = [...this.refused].filter(([id]) => id !== this.current() && this.cases.has(id));
     const texts = refused.map(([id, why]) => `Not taken: ${this.cases.get(id).title}. ${why} `);
     const list = this.part(".notices");
-    const wanted = JSON.stringify([texts, this.news.notice]);
+    const others = [...this.over, ...(this.news.notice ? [this.news.notice] : [])];
+    const wanted = JSON.stringify([texts, others]);
     if (list.dataset.shown === wanted) return; // told once
     list.dataset.shown = wanted;
     const goTo = () => make("button", { type: "button", key: "g" }, ["Go to it ", make("kbd", {}, "g")]);
     const notices = texts.map((text) => make("p", {}, [text, goTo()]));
-    if (this.news.notice) notices.push(make("p", {}, this.news.notice));
-    list.replaceChildren(...notices);
+    list.replaceChildren(...notices, ...others.map((text) => make("p", {}, text)));
   }
 
   /** Show what changes with time: ages, the seconds that are left to undo, a case that is no longer ours. */
@@ -610,7 +635,11 @@ class Desk {
     setText(this.part(".left"), `${count(left, "case")} to answer${this.skipped.length ? `, ${this.skipped.length} skipped` : ""}`);
     setList(this.part(".pending"), this.answers.slice(-5).map((answer) => standingOf(answer, now)));
     this.part(".deaf").hidden = !this.isDeaf();
-    for (const button of this.part(".keys").children) button.disabled = this.isOff(button.dataset.key);
+    const first = this.cases.get(id)?.unfit ? "e" : "a";
+    for (const button of this.part(".keys").children) {
+      button.disabled = this.isOff(button.dataset.key);
+      button.classList.toggle("primary", button.dataset.key === first);
+    }
   }
 
   isOff(key) {

@@ -66,6 +66,27 @@ class Form:
         schema = self._schema if self.is_one_value else self._properties.get(name)
         return _about(schema if isinstance(schema, dict) else {}, self._schema.get("$defs"))
 
+    def unfit(self, proposal: Mapping[str, Any]) -> list[str]:
+        """Return the fields for which a proposal certainly has no value that fits; the library knows the whole type.
+
+        Args:
+            proposal: in JSON form.
+        """
+        required = self._schema.get("required")
+        missing = [name for name in required if name not in proposal] if isinstance(required, list) else []
+        return [name for name in self._properties if name in missing or self._is_unfit(name, proposal)]
+
+    def _is_unfit(self, name: str, proposal: Mapping[str, Any]) -> bool:
+        if name not in proposal:
+            return False
+        value, schema, about = proposal[name], self._properties[name], self.about(name)
+        if value is None:
+            takes_none = not isinstance(schema, dict) or schema.get("type") in (None, "null") or about.optional
+            return not takes_none and None not in about.choices.values()
+        texts = [choice for choice in about.choices.values() if isinstance(choice, str)]
+        is_complete = 0 < len(texts) == len(about.choices) < MOST_CHOICES
+        return isinstance(value, str) and is_complete and value not in texts
+
     def read(self, typed: Mapping[str, str]) -> Any:
         """Return what was typed as values: field to value, or the whole answer where it is no object.
 

@@ -6,6 +6,7 @@ Streamlit drops a message or a run of a page; an answer is given once, however o
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from stanchion.people import Person
 from stanchion.runs.answers import is_ours
 from stanchion.runs.records import Review
 from stanchion.runs.reviews import Reviews
+from stanchion.store import Database
 from stanchion.ui import links
 from stanchion.ui.desk.cases import Case, case_of, visible
 from stanchion.ui.desk.forms import Form
@@ -80,10 +82,12 @@ class Session:
     """The desk of one browser session.
 
     Args:
-        clock: says how old cases are.
+        database: where its cases are.
+        clock: says how old they are.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
         self._clock = clock
         self._told = Told()
         self._acks: dict[str, dict[str, Any]] = {}
@@ -146,6 +150,13 @@ class Session:
 
     # --- What the browser is told ---
 
+    @property
+    def looked_at(self) -> str | None:
+        """The id of the case on the screen, as far as is known here; None where there is none."""
+        if self._wish is not None and self._wish[1] != self._told.first:
+            return self._wish[0]
+        return next(iter([*self._told.pile, *self._cases]), None)
+
     def news(self, reviews: Reviews, person: Person, *, workflow: str | None) -> dict[str, Any]:
         """Return what the browser is to know: its cases, what became of its answers, and what is not its own any more.
 
@@ -164,6 +175,7 @@ class Session:
             "cases": self._as_cases(claimed),
             "acks": self._acks,
             "lost": lost,
+            "gone": self._gone(),
             "first": self._wish,
             "waiting": reviews.number_waiting(workflow=workflow),
             "more": len(claimed) >= AT_A_TIME or not self._told.wanted,
@@ -172,6 +184,13 @@ class Session:
             "hint": "Others are at work on them, or they are for another role." if self._told.wanted else "",
             "round": self._round,
         }
+
+    def _gone(self) -> list[str]:
+        """Return which of the browser's cases were erased or pruned: it must forget what they held."""
+        told = self._told
+        held = {*told.pile, *told.pending, *told.skipped, *(given.id for given in told.answers)}
+        kept = "SELECT id FROM reviews WHERE question IS NOT NULL AND id IN (SELECT value FROM json_each(?))"
+        return sorted(held.difference(row["id"] for row in self._database.read(kept, [json.dumps(sorted(held))])))
 
     def _claim_next(
         self, reviews: Reviews, person: Person, workflow: str | None

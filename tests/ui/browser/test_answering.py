@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from stanchion.people import Person
+from stanchion.runs.forgetting import erase, prune
 from stanchion.runs.ledger import Ledger
+from stanchion.runs.operations import Operations
 from stanchion.runs.reviews import Reviews
 from stanchion.store import Database
 from tests.ui.browser.conftest import Serve, Visitors
@@ -16,6 +19,20 @@ from tests.ui.browser.conftest import Serve, Visitors
 pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright (stanchion[dev])")
 
 from playwright.sync_api import Page, expect
+
+LIT = """() => {
+    const root = [...document.querySelectorAll("[data-testid=stBidiComponentIsolated]")]
+        .map((each) => each.shadowRoot).find((each) => each?.querySelector(".graph"));
+    const image = root?.querySelector("img");
+    if (!image?.complete || !image.clientHeight) return null;
+    const drawing = new DOMParser().parseFromString(decodeURIComponent(image.src.split(",", 2)[1]), "image/svg+xml");
+    const node = drawing.querySelector(".node.current .box");
+    const [, top, , height] = drawing.documentElement.getAttribute("viewBox").split(" ").map(Number);
+    const share = (Number(node.getAttribute("y")) - top) / height;
+    const box = root.querySelector(".graph").getBoundingClientRect();
+    const seen = image.getBoundingClientRect();
+    return { top: box.top, bottom: box.bottom, node: seen.top + share * seen.height };
+}"""  # where the chosen node of the picture stands on the screen, and where the picture's box does
 
 Waiting = Callable[..., Path]
 Read = Callable[[Path], Ledger]
@@ -298,3 +315,82 @@ def test_a_case_can_be_chosen_by_its_address_and_in_the_queue(
     all_sent(page)
 
     assert list(answers(ledger(server.database))) == [chosen]
+
+
+def test_what_cannot_be_approved_is_edited_and_a_refusal_leaves_the_count_right(
+    waiting: Waiting, serve: Serve, visitors: Visitors, ledger: Read
+) -> None:
+    """A proposal without its required field says why; Edit is the button to press; refused, the case counts again."""
+    server = serve(waiting("subject: Paper\namount: 3\n"))
+    page = visitors.come(f"{server.url}/reviews")
+    expect(page.locator(".keys .edit")).to_be_enabled()
+    expect(page.locator(".keys .edit")).to_have_class("edit primary")
+    expect(page.locator(".keys .approve")).to_be_disabled()
+    expect(page.locator(".unfit")).to_contain_text("The proposal cannot be approved: no value that fits for writer")
+    page.keyboard.press("a")
+    expect(page.locator(".said")).to_contain_text("cannot be approved")
+    expect(page.locator(".left")).to_have_text("1 case to answer")
+
+    page.keyboard.press("e")
+    page.get_by_role("textbox", name="Amount").fill("three")
+    page.keyboard.press("Enter")
+    all_sent(page)
+    expect(page.locator(".trouble")).to_contain_text("This does not fit")
+    expect(page.locator(".left")).to_have_text("1 case to answer")
+    assert answers(ledger(server.database)) == {}
+
+
+def test_nothing_of_an_erased_case_comes_back(waiting: Waiting, serve: Serve, visitors: Visitors, ledger: Read) -> None:
+    """A case erased while its answer was on its way is said to be gone, and its document is nowhere on the page."""
+    server = serve(waiting("writer: Zacharias\namount: 1\n", "writer: Ann\namount: 2\n"))
+    page = at_the_desk(visitors.come(f"{server.url}/reviews?review={ledger(server.database).reviews()[0].id}"))
+    erased = title(page)
+    words = page.locator(".source pre").inner_text()
+    (review,) = [each for each in ledger(server.database).reviews() if each.input_id == erased]
+    database = Database(server.database)
+    erase(database, review.run_id, by="olga")
+    database.close()
+    page.keyboard.press("a")
+    expect(page.locator("#title")).not_to_have_text(erased)
+    all_sent(page)
+    expect(page.locator(".notices")).to_contain_text(f"Not taken: {erased}")
+    expect(page.locator(".notices")).to_contain_text("erased")
+    expect(page.locator(".notices button")).to_have_count(0)
+    page.keyboard.press("g")
+    page.keyboard.press("p")
+
+    assert title(page) != erased
+    assert words.strip() not in page.locator(".desk").evaluate("desk => desk.textContent")
+
+
+def test_a_run_that_is_pruned_under_its_page_is_said_so(
+    waiting: Waiting, serve: Serve, visitors: Visitors, ledger: Read
+) -> None:
+    """The page that follows a run says in our words that it is gone, not in Streamlit's."""
+    server = serve(waiting("writer: Ann\namount: 2\n"))
+    (run,) = ledger(server.database).runs()
+    database = Database(server.database)
+    (new,) = Operations(database).rerun([run.id], by="ana", reason="again")
+    page = visitors.come(f"{server.url}/run?run={new.id}")
+    expect(page.locator(".stMain")).to_contain_text("No step was taken")
+    Operations(database).cancel([new.id], by="ana", reason="not needed")
+    prune(database, datetime.now(UTC), by="ana")
+    database.close()
+
+    expect(page.locator(".stMain")).to_contain_text(f"There is no run {new.id} here")
+    expect(page.get_by_test_id("stException")).to_have_count(0)
+
+
+def test_the_node_that_is_looked_at_is_in_view(
+    waiting: Waiting, serve: Serve, visitors: Visitors, ledger: Read
+) -> None:
+    """On a laptop's screen, the picture's box ends with the screen and shows the chosen node, first or last."""
+    server = serve(waiting(number=1))
+    (run,) = ledger(server.database).runs()
+    for step in (1, 3):
+        page = visitors.come(f"{server.url}/run?run={run.id}&step={step}")
+        page.get_by_alt_text("The graph, with the path that was taken").wait_for()
+        expect(page.locator(".graph")).to_be_visible()
+        page.wait_for_function(LIT)
+        place = page.evaluate(LIT)
+        assert place["top"] <= place["node"] <= place["bottom"] <= 800
