@@ -100,7 +100,7 @@ def _chosen_run(console: Console) -> Run | None:
 
 
 def _header(console: Console, run: Run, reviews: Sequence[Review]) -> None:
-    words, buttons = st.columns([3, 2], vertical_alignment="bottom")
+    words, buttons = st.columns([4, 3], vertical_alignment="top")
     with words:
         st.subheader(f"{standing(run.standing)} · {plain(run.input_id, longest=80)}", anchor=False)
     with buttons:
@@ -226,16 +226,16 @@ def _drawn(reference: str, taken: tuple[str, ...], current: str | None) -> tuple
 def _step(console: Console, run: Run, nodes: Sequence[str], position: int | None) -> None:
     if position is None:
         return
-    heading, back, on = st.columns([4, 1, 1], vertical_alignment="center")
-    heading.markdown(f"**Step {position:,} of {len(nodes):,} · {plain(nodes[position - 1], longest=60)}**")
-    back.button(
-        "← Back", help="The step before: the Left key", key="step_back", width="stretch",
-        on_click=_choose, args=(position - 1,), disabled=position == 1,
-    )  # fmt: skip
-    on.button(
-        "Next →", help="The step after: the Right key", key="step_on", width="stretch",
-        on_click=_choose, args=(position + 1,), disabled=position == len(nodes),
-    )  # fmt: skip
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"**Step {position:,} of {len(nodes):,} · {plain(nodes[position - 1], longest=60)}**")
+        st.button(
+            "← Back", help="The step before: the Left key", key="step_back", width="content",
+            on_click=_choose, args=(position - 1,), disabled=position == 1,
+        )  # fmt: skip
+        st.button(
+            "Next →", help="The step after: the Right key", key="step_on", width="content",
+            on_click=_choose, args=(position + 1,), disabled=position == len(nodes),
+        )  # fmt: skip
     show_step(console.database, read_step(console.database, run.id, position))
 
 

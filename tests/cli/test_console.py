@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -136,4 +137,25 @@ def test_a_port_that_is_taken_is_named(stanchion: Stanchion, become: list[Any]) 
 def test_a_database_must_be_there(stanchion: Stanchion, become: list[Any]) -> None:
     """A database that does not exist is refused, since nobody wants to look at a new one by mistake."""
     assert stanchion("console", "--db", "elsewhere.db").code == 3
+    assert not become
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+def test_a_file_that_is_no_database_of_ours_is_refused(
+    stanchion: Stanchion, become: list[Any], tmp_path: Path, foreign: bool
+) -> None:
+    """A file of junk, or the database of another program, is refused before anything is opened, and left as it is."""
+    path = tmp_path / "junk.db"
+    if foreign:
+        connection = sqlite3.connect(path)
+        connection.execute("CREATE TABLE songs (title TEXT)")
+        connection.commit()
+        connection.close()
+    else:
+        path.write_text("junk", encoding="utf-8")
+    before = path.read_bytes()
+    ended = stanchion("console", "--db", "junk.db")
+    assert ended.code == 3
+    assert "junk.db" in ended.err
+    assert path.read_bytes() == before
     assert not become

@@ -126,6 +126,76 @@ def test_a_role_that_is_taken_away_is_gone_at_once(shared: Path, tmp_path: Path)
     assert "has no role here" in read(app.run().error[0].value)
 
 
+def test_who_lost_their_role_reads_nothing_more(shared: Path, tmp_path: Path) -> None:
+    """Fragments, callbacks and exports that outlive their page read the database through the same door."""
+    console = _console_of(BOB)
+    assert console.database is console.opened
+    (tmp_path / "stanchion.toml").write_text('[people]\n"ann@example.com" = ["viewer"]\n', encoding="utf-8")
+    with pytest.raises(NotAllowed, match="has no role here"):
+        console.database  # noqa: B018
+
+
+@pytest.mark.parametrize("name", ["runs", "trail"])
+def test_an_export_asks_who_asks_for_it(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """An export runs without a session, long after its page: it still asks what its person may do now."""
+    from importlib import import_module
+
+    from stanchion.runs.finding import RunFilter
+
+    wanted: Any = RunFilter() if name == "runs" else {"run": None, "by": None, "what": None}
+    monkeypatch.setattr(access, "_claims", lambda: BOB)
+    asking = _console_of(BOB).later()
+    monkeypatch.setattr(access, "_claims", dict)  # as in the thread of an export
+    export = import_module(f"stanchion.ui.{name}")._as_csv
+    assert export(asking, wanted)
+    (tmp_path / "stanchion.toml").write_text('[people]\n"ann@example.com" = ["viewer"]\n', encoding="utf-8")
+    with pytest.raises(NotAllowed):
+        export(asking, wanted)
+
+
+def _console_of(claims: dict[str, Any]) -> access.Console:
+    from stanchion.clock import SystemClock
+    from stanchion.settings import read_settings
+    from stanchion.store import Database
+    from stanchion.ui.background import Background
+
+    database = Database(read_settings().db)
+    background = Background(database, SystemClock())
+    return access.Console(database, lambda: access.person_of(claims), SystemClock(), True, background)
+
+
+def test_logging_out_ends_the_login_in_every_window(shared: Path) -> None:
+    """Another window of the same login is refused once one has logged out; a later login comes in."""
+    login_of_today = {**ANN, "iat": 1, "nonce": "a"}
+    one, other = open_page("runs", user=login_of_today), open_page("runs", user=login_of_today)
+    (press,) = [button for button in one.button if button.label == "Log out"]
+    press.click().run()
+    assert "You logged out" in read(other.run().error[0].value)
+    assert not open_page("runs", user={**ANN, "iat": 2, "nonce": "b"}).error
+
+
+def test_a_provider_that_does_not_answer_is_said_with_a_way_back(shared: Path) -> None:
+    """Where the provider cannot be reached, Log in says so on the page, and can be pressed again."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    app = open_page()
+    app.secrets["auth"] = {"server_metadata_url": f"http://127.0.0.1:{port}/.well-known/openid-configuration"}
+    app.button[0].click().run()
+    assert "does not answer" in read(app.error[1].value)
+    assert [button.label for button in app.button] == ["Log in"]
+    assert not app.exception
+
+
+def test_who_is_turned_away_can_copy_their_address(shared: Path) -> None:
+    """The address that an operator adds stands there without invisible marks, and so does who acts at the foot."""
+    assert open_page(user=login("eve@example.com")).code[0].value == "eve@example.com"
+    foot = "".join(part.proto.body for part in open_page("runs", user=ANN).get("html"))
+    assert "You act as ann@example.com " in foot
+
+
 def test_forged_addresses_and_sessions_make_nobody(shared: Path) -> None:
     """Neither a query string nor what a session holds makes anybody anybody."""
     app = open_page("operations", email="bob@example.com", by="bob@example.com", is_logged_in="true", user=ANN)

@@ -7,9 +7,11 @@ import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
+import streamlit
 from hypothesis import given
 from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
@@ -419,6 +421,24 @@ def test_a_reviewer_has_cases_in_hand_as_soon_as_the_page_is_there(database: Dat
     assert not page.exception
     assert not page.info
     assert [review.claimed_by for review in reviews.waiting()].count("ana@example.com") == 12
+
+
+def test_workflows_that_wait_are_loaded_before_anybody_answers(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opening the page loads them in the background, each once: the first answer does not wait for it."""
+    loaded, is_loaded = [], Event()
+
+    def load(reference: str) -> None:
+        loaded.append(reference)
+        is_loaded.set()
+
+    monkeypatch.setattr("stanchion.workflow.load_workflow", load)
+    streamlit.cache_resource.clear()
+    page_for(database.path, "viewer").run()
+
+    assert is_loaded.wait(20)
+    assert loaded == [REFERENCE]
 
 
 def test_names_of_workflows_are_chosen_as_they_are(database: Database) -> None:

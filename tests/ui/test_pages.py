@@ -70,6 +70,15 @@ def test_home_shows_how_everything_stands(database: Put) -> None:
     assert "2 min" in said  # the budget of a step
 
 
+def test_links_of_home_keep_its_workflow_and_span(database: Put) -> None:
+    """What failed is counted for a workflow and a span of time, and the link leads to just that."""
+    database("many")
+    (link,) = [part.proto for part in open_page(workflow="letters").get("page_link") if part.proto.label == "See them"]
+    assert "standing=failed" in link.query_string
+    assert "workflow=letters" in link.query_string
+    assert "since=20" in link.query_string
+
+
 def test_home_follows_its_address(database: Put) -> None:
     """The workflow and the span of time stand in the address of Home."""
     database("many")
@@ -215,6 +224,84 @@ def test_paused_runs_are_resumed(database: Put, monkeypatch: pytest.MonkeyPatch)
     assert [run.paused_why for run in Ledger(Database(path)).runs(limit=100) if run.input_id == "asks"] == ["wait"]
     act(open_page("runs", standing="paused"), "Resume", "go")
     assert all(run.paused_at is None for run in Ledger(Database(path)).runs(limit=100))
+
+
+def test_the_reason_to_resume_is_kept(database: Put, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs that are let go on stand in the trail with who and why, and the page says that the list is read again."""
+    path = database("one")
+    resumed: list[tuple[str, str]] = []
+    monkeypatch.setattr("stanchion.ui.background.Background.resume", lambda _self, runs: resumed.extend(runs))
+    operations = Operations(Database(path))
+    (old,) = Ledger(operations.database).runs()
+    (new,) = operations.rerun([old.id], by="ann", reason="again")
+    app = act(open_page("runs", standing="queued"), "Resume", "because I said so")
+    assert "1 of 1 runs go on" in app.success[0].value
+    assert "read again in a moment" in app.success[0].value
+    assert resumed == [(new.reference, new.id)]
+    entry = Trail(operations.database).entries()[0]
+    assert (entry.what, entry.run_id, entry.content["reason"]) == ("run resumed", new.id, "because I said so")
+
+
+def test_what_all_means_is_said(database: Put) -> None:
+    """The switch for everything says that it means what the filter finds."""
+    database("many")
+    assert open_page("runs", standing="review").toggle[0].label == "All 2 found"
+
+
+# --- As code ---
+
+
+@pytest.mark.parametrize(
+    ("name", "query", "printed", "command"),
+    [
+        (
+            "runs",
+            {"text": 'it\'s "quoted"', "standing": "failed", "min_cost": "0.05"},
+            "",
+            "'--find=it'\"'\"'s \"quoted\"'",
+        ),
+        ("runs", {"standing": "failed"}, "failed breaks", "stanchion runs --outcome=failed"),
+        (
+            "runs",
+            {"since": "2020-01-01T00:00:00Z", "max_seconds": "1e6", "status": "waiting"},
+            "review asks",
+            "--since=",
+        ),
+        ("trail", {"by": "ann"}, "workflow paused", "stanchion trail list --by=ann"),
+        ("operations", {}, "'openai:gpt-4o'", "stanchion breaker openai:gpt-4o --open"),
+    ],
+)
+def test_what_is_on_the_screen_is_there_as_code(
+    database: Put, capsys: pytest.CaptureFixture[str], name: str, query: dict[str, str], printed: str, command: str
+) -> None:
+    """The Python of a page runs and finds what the page shows; the commands name the same."""
+    path = database("many")
+    operations = Operations(Database(path))
+    operations.pause_workflow("letters", by="ann", reason="month end")
+    Breakers(operations.database, SystemClock()).force("openai:gpt-4o", "open", by="ann", reason="red")
+    app = open_page(name, **query)
+    python, commands = [one.value for one in app.code if path.name in one.value]
+    exec(compile(python, "page", "exec"), {})
+    assert printed in capsys.readouterr().out
+    assert command in commands
+
+
+def test_the_commands_of_a_page_are_commands_of_ours(database: Put) -> None:
+    """Every option that Runs writes down is one that the command line takes."""
+    import shlex
+
+    import typer
+
+    from stanchion.cli import app as commands
+    from stanchion.runs.finding import RunFilter
+
+    database("one")
+    values = {"standing": "failed", "status": "done", "rung": "model", "sort": "oldest", "since": "2020-01-01",
+              "until": "2030-01-01"}  # fmt: skip
+    every = {name: values.get(name, "1") for name in RunFilter.model_fields}
+    (line,) = [one.value for one in open_page("runs", **every).code if one.value.startswith("stanchion ")]
+    known = {option for part in typer.main.get_command(commands).commands["runs"].params for option in part.opts}
+    assert {word.split("=")[0] for word in shlex.split(line) if word.startswith("--")} <= known
 
 
 # --- Operations ---
@@ -392,6 +479,33 @@ def test_a_defect_shows_where_it_is_and_nothing_of_a_document(database: Put, mon
     app = open_page("runs")
     assert "A defect of ours" in app.error[0].value
     assert "document" not in words(app)
+
+
+def test_what_goes_wrong_in_a_callback_is_said_by_the_page() -> None:
+    """A callback that fails is told in our words where the page comes next, once, with names that can be copied."""
+
+    def script() -> None:
+        import streamlit as st
+
+        from stanchion.errors import UsageError
+        from stanchion.ui.telling import told
+
+        def press() -> None:
+            with told():
+                raise UsageError("No: ann@example.com is not here.")
+
+        st.button("Go", on_click=press)
+        with told():
+            st.text("the page")
+
+    app = AppTest.from_function(script).run()
+    button(app, "Go").click().run()
+    assert not app.exception
+    assert "is not here" in app.error[0].value
+    assert app.code[0].value == "ann@example.com"
+    assert app.text[0].value == "the page"
+    assert [one.label for one in app.button] == ["Go"]
+    assert not app.run().error
 
 
 # --- Who may only look ---

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stanchion.ui.safe import block, csv_text, line, plain
+from stanchion.ui.safe import block, csv_text, line, names_in, plain
 from tests.ui.pages import read
 
 ANYTHING = st.text(st.characters(), max_size=300)
@@ -74,6 +74,28 @@ def test_no_cell_of_an_export_is_a_formula(text: str) -> None:
     """A cell that a spreadsheet would take for a formula begins with an apostrophe."""
     _, (cell,) = csv.reader(io.StringIO(csv_text(["a"], [[text + "."]])))
     assert not cell.lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠"))
+
+
+@settings(max_examples=200)
+@given(st.lists(st.sampled_from([*"=+-@;,\t\n\"' a1", "\uff1d", "\uff20"]), max_size=20).map("".join))
+def test_no_part_of_a_cell_is_a_formula(text: str) -> None:
+    """Where a spreadsheet or a person takes a cell apart, at `;`, `,`, a tab or a line break, no part is a formula."""
+    _, (cell,) = csv.reader(io.StringIO(csv_text(["a"], [[text + "."]])))
+    for part in re.split(r"[;,\t\n]", cell):
+        assert not part.lstrip(' "').startswith(("=", "+", "-", "@", "\uff1d", "\uff20")), cell
+
+
+def test_an_export_of_hostile_text_takes_linear_time() -> None:
+    """A cell of a million quotes and separators is written at once."""
+    assert csv_text(["a"], [["; \"' " * 1_000_000]])
+
+
+def test_names_in_a_text_are_given_whole() -> None:
+    """Addresses and names of models, which `plain` alters, are found to be shown as they are."""
+    said = "ann@example.com has no role here: ask 'eve@example.com' about openai:gpt-4o. ann@example.com"
+    assert names_in(said) == ["ann@example.com", "eve@example.com", "openai:gpt-4o"]
+    assert names_in("Nothing here: no name.") == []
+    assert len(names_in("a@b " + " ".join(f"a@b{number}" for number in range(100)))) == 5
 
 
 def test_numbers_of_an_export_stay_numbers() -> None:
