@@ -38,9 +38,13 @@ class _Action(NamedTuple):
 
 def _go_on(operations: Operations, run_ids: Sequence[str], by: Person, reason: str) -> list[Run]:
     held = [run.id for run in Ledger(operations.database).runs_of(run_ids) if run.paused_at and not run.ended_at]
-    if held:
-        operations.unpause(held, by=by, reason=reason)
-    return operations.resume(run_ids, by=by, reason=reason)
+    released = operations.unpause(held, by=by, reason=reason) if held else []
+    try:
+        return operations.resume(run_ids, by=by, reason=reason)
+    except StanchionError:
+        if not released:
+            raise
+        return released  # it is held back no more, though it waits for something else
 
 
 ACTIONS = (
