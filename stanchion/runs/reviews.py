@@ -109,6 +109,15 @@ class Reviews:
         sql = f"{_SELECT} WHERE reviews.run_id = ? ORDER BY reviews.asked_at, reviews.rowid"
         return list(_readable(self._database.read(sql, [run_id])))
 
+    def kept(self, review_ids: Collection[str]) -> set[str]:
+        """Return which of these reviews still hold their question: those that were neither erased nor pruned.
+
+        Args:
+            review_ids: whole ids.
+        """
+        sql = f"{_IDS} WHERE question IS NOT NULL AND id IN (SELECT value FROM json_each(?))"
+        return {row["id"] for row in self._database.read(sql, [json.dumps(list(review_ids))])}
+
     def number_waiting(self, *, workflow: str | None = None) -> int:
         """Return how many reviews wait for an answer.
 

@@ -17,9 +17,8 @@ from stanchion.ui.code import show_code
 from stanchion.ui.differences import SIDE_BY_SIDE, as_html, differences, shown
 from stanchion.ui.markup import STYLE, Markup, framed, inside, table
 from stanchion.ui.safe import plain
-from stanchion.ui.step import counted
 from stanchion.ui.waterfall import what_it_does
-from stanchion.ui.words import duration, money, standing
+from stanchion.ui.words import counted, duration, money, standing
 
 MOST_STEPS = 300
 _MOST_FIELDS = 200

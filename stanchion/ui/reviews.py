@@ -114,7 +114,7 @@ def _code(console: Console, review_id: str | None) -> None:
 
 def _session(console: Console) -> Session:
     if "desk_session" not in st.session_state:
-        st.session_state["desk_session"] = Session(console.database, console.clock)
+        st.session_state["desk_session"] = Session(console.clock)
     session: Session = st.session_state["desk_session"]
     return session
 

@@ -20,9 +20,9 @@ from stanchion.ui.fragments import made_anew
 from stanchion.ui.graph import show_graph
 from stanchion.ui.markup import STYLE, Markup, framed, inside, table, text
 from stanchion.ui.safe import plain
-from stanchion.ui.step import counted, show_step
+from stanchion.ui.step import show_step
 from stanchion.ui.waterfall import waterfall
-from stanchion.ui.words import duration, moment, money, standing
+from stanchion.ui.words import counted, duration, moment, money, standing
 
 SECONDS_BETWEEN_LOOKS = 2.0
 _NO_TABS = """<style>

@@ -15,7 +15,7 @@ from stanchion.runs.timeline import StepInFull, read_input, too_large
 from stanchion.store import Database
 from stanchion.ui import differences, document
 from stanchion.ui.markup import Markup, framed, inside, table, text
-from stanchion.ui.words import duration, money
+from stanchion.ui.words import counted, duration, money
 from stanchion.verdict import Check
 
 _SAID = {"fail": "✗ no", "warn": "! warns", "pass": "✓ passes"}
@@ -44,16 +44,6 @@ def show_step(database: Database, found: StepInFull) -> None:
     with state:
         _state("Given", found.step.state_in)
         _state("Written", found.step.state_out)
-
-
-def counted(number: int, thing: str) -> str:
-    """Return a number of things in words.
-
-    Args:
-        number: how many.
-        thing: one of them.
-    """
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def cost(calls: Sequence[Call]) -> str:

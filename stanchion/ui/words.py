@@ -30,15 +30,15 @@ def standing(word: str) -> str:
     return f"{MARKS.get(word, '·')} {word}"
 
 
-def counted(number: int, one: str, many: str) -> str:
+def counted(number: int, one: str, many: str = "") -> str:
     """Return how many of something there are, in words that fit the number.
 
     Args:
         number: of them.
         one: what follows a 1, such as `run failed`.
-        many: what follows any other number, such as `runs failed`.
+        many: what follows any other number, such as `runs failed`; by default the same with an s.
     """
-    return f"{number:,} {one if number == 1 else many}"
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
 def money(dollars: Decimal | None) -> str:

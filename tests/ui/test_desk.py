@@ -253,7 +253,7 @@ def given_answer(review_id: str, nonce: str = "n1", **more: Any) -> dict[str, An
 
 def test_an_answer_told_again_and_again_is_given_once(database: Database, reviews: Reviews) -> None:
     """The browser repeats itself until it hears of it; the library is asked once, and the run goes on once."""
-    session, answered = Session(database, SystemClock()), []
+    session, answered = Session(SystemClock()), []
     (case, *_) = session.news(reviews, ANA, workflow=None)["cases"]
     for beat in range(3):
         told = {"answers": [given_answer(case["id"])], "beat": beat}
@@ -269,7 +269,7 @@ def test_a_browser_whose_session_was_lost_is_told_that_its_answer_was_taken(
     """After a restart of the server, the same answer told again is no refusal to its own giver, but is to others."""
     review = reviews.waiting()[0]
     for person, taken in (ANA, True), (ANA, True), (BEN, False):
-        session = Session(database, SystemClock())
+        session = Session(SystemClock())
         session.hear({"answers": [given_answer(review.id)]}, reviews, person, answered=lambda _: None)
         acks = session.news(reviews, person, workflow=None)["acks"]
         assert acks["n1"]["taken"] is taken
@@ -277,7 +277,7 @@ def test_a_browser_whose_session_was_lost_is_told_that_its_answer_was_taken(
 
 def test_an_answer_that_does_not_fit_comes_back_in_words(database: Database, reviews: Reviews) -> None:
     """A refused edit leaves the review open, names the field, and is not given again."""
-    session = Session(database, SystemClock())
+    session = Session(SystemClock())
     review = reviews.waiting()[0]
     told = {"answers": [given_answer(review.id, action="edit", edits={"amount": "twelve"})]}
     session.hear(told, reviews, ANA, answered=lambda _: None)
@@ -302,7 +302,7 @@ def test_an_answer_that_does_not_fit_comes_back_in_words(database: Database, rev
 )
 def test_a_forged_message_does_nothing(database: Database, reviews: Reviews, told: Any) -> None:
     """What no desk of ours would tell is dropped whole."""
-    session = Session(database, SystemClock())
+    session = Session(SystemClock())
     session.hear(told, reviews, ANA, answered=lambda _: pytest.fail("nothing was answered"))
 
     assert session.news(reviews, ANA, workflow=None)["acks"] == {}
@@ -311,7 +311,7 @@ def test_a_forged_message_does_nothing(database: Database, reviews: Reviews, tol
 def test_two_people_are_never_given_the_same_case(database: Database, reviews: Reviews) -> None:
     """Of twenty cases, one gets twelve and the other the rest."""
     ours, theirs = (
-        {case["id"] for case in Session(database, SystemClock()).news(reviews, person, workflow=None)["cases"]}
+        {case["id"] for case in Session(SystemClock()).news(reviews, person, workflow=None)["cases"]}
         for person in (ANA, BEN)
     )
     assert (len(ours), len(theirs)) == (12, 8)
@@ -320,7 +320,7 @@ def test_two_people_are_never_given_the_same_case(database: Database, reviews: R
 
 def test_who_is_away_takes_no_cases(database: Database, reviews: Reviews) -> None:
     """A desk at which nobody did anything for a while claims nothing, but says how many wait."""
-    session = Session(database, SystemClock())
+    session = Session(SystemClock())
     session.hear({"wanted": False}, reviews, ANA, answered=lambda _: None)
     news = session.news(reviews, ANA, workflow=None)
 
@@ -331,7 +331,7 @@ def test_who_is_away_takes_no_cases(database: Database, reviews: Reviews) -> Non
 
 def test_a_case_that_somebody_else_has_by_now_is_told(database: Database, reviews: Reviews) -> None:
     """Of what a browser still shows, it hears what was taken over, and by whom."""
-    session = Session(database, SystemClock())
+    session = Session(SystemClock())
     cases = session.news(reviews, ANA, workflow=None)["cases"]
     taken = cases[0]["id"]
     reviews.release(taken, by=BEN)
@@ -346,7 +346,7 @@ def test_a_case_that_somebody_else_has_by_now_is_told(database: Database, review
 
 def test_a_browser_hears_which_of_its_cases_were_erased(database: Database, reviews: Reviews) -> None:
     """It must forget what they held, also of a case that was skipped, or answered too late."""
-    session = Session(database, SystemClock())
+    session = Session(SystemClock())
     ids = [case["id"] for case in session.news(reviews, ANA, workflow=None)["cases"]]
     for review_id in ids[:3]:
         erase(database, reviews.get(review_id).run_id, by="olga")
@@ -360,7 +360,7 @@ def test_a_browser_hears_which_of_its_cases_were_erased(database: Database, revi
 
 def test_what_was_left_and_long_skipped_is_given_back(database: Database, reviews: Reviews) -> None:
     """Whoever leaves the page leaves its cases to others; of skipped ones, the last five stay for going back."""
-    session = Session(database, SystemClock())
+    session = Session(SystemClock())
     ids = [case["id"] for case in session.news(reviews, ANA, workflow=None)["cases"]]
     session.hear({"skipped": ids[:7], "wanted": False}, reviews, ANA, answered=lambda _: None)
     assert [reviews.get(each).claimed_by for each in ids[:3]] == [None, None, "ana"]
@@ -371,14 +371,14 @@ def test_what_was_left_and_long_skipped_is_given_back(database: Database, review
 
 def test_a_wish_brings_a_case_to_the_front_or_says_why_not(database: Database, reviews: Reviews) -> None:
     """The least urgent case can be asked for; one that somebody else has is refused in words."""
-    session = Session(database, SystemClock())
+    session = Session(SystemClock())
     last = reviews.waiting()[-1].id
     session.wish(last, reviews, ANA)
     news = session.news(reviews, ANA, workflow=None)
     assert news["first"][0] == last
     assert last in {case["id"] for case in news["cases"]}
 
-    other = Session(database, SystemClock())
+    other = Session(SystemClock())
     other.wish(last, reviews, BEN)
     assert other.news(reviews, BEN, workflow=None)["notice"].startswith("ana is at work")
 

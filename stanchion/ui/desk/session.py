@@ -6,7 +6,6 @@ Streamlit drops a message or a run of a page; an answer is given once, however o
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, Literal
@@ -19,7 +18,6 @@ from stanchion.people import Person
 from stanchion.runs.answers import is_ours
 from stanchion.runs.records import Review
 from stanchion.runs.reviews import Reviews
-from stanchion.store import Database
 from stanchion.ui import links
 from stanchion.ui.desk.cases import Case, case_of, visible
 from stanchion.ui.desk.forms import Form
@@ -82,12 +80,10 @@ class Session:
     """The desk of one browser session.
 
     Args:
-        database: where its cases are.
-        clock: says how old they are.
+        clock: says how old its cases are.
     """
 
-    def __init__(self, database: Database, clock: Clock) -> None:
-        self._database = database
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._told = Told()
         self._acks: dict[str, dict[str, Any]] = {}
@@ -175,7 +171,7 @@ class Session:
             "cases": self._as_cases(claimed),
             "acks": self._acks,
             "lost": lost,
-            "gone": self._gone(),
+            "gone": self._gone(reviews),
             "first": self._wish,
             "waiting": reviews.number_waiting(workflow=workflow),
             "more": len(claimed) >= AT_A_TIME or not self._told.wanted,
@@ -185,12 +181,11 @@ class Session:
             "round": self._round,
         }
 
-    def _gone(self) -> list[str]:
+    def _gone(self, reviews: Reviews) -> list[str]:
         """Return which of the browser's cases were erased or pruned: it must forget what they held."""
         told = self._told
         held = {*told.pile, *told.pending, *told.skipped, *(given.id for given in told.answers)}
-        kept = "SELECT id FROM reviews WHERE question IS NOT NULL AND id IN (SELECT value FROM json_each(?))"
-        return sorted(held.difference(row["id"] for row in self._database.read(kept, [json.dumps(sorted(held))])))
+        return sorted(held - reviews.kept(held))
 
     def _claim_next(
         self, reviews: Reviews, person: Person, workflow: str | None
