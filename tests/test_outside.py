@@ -181,7 +181,8 @@ def test_the_demo_works_and_so_do_the_commands_that_it_prints(stanchion: Stanchi
     assert (demo.code, demo.err) == (0, "")
     assert "! failed" not in demo.out
 
-    commands = [line.strip() for line in demo.out.splitlines() if line.startswith("  stanchion ")]
+    console, *commands = [line.strip() for line in demo.out.splitlines() if line.startswith("  stanchion ")]
+    assert console.startswith("stanchion console ")  # goes on until it is interrupted; tests/ui/browser starts it
     assert len(commands) == 2
     for command in commands:
         pasted = stanchion(command)

@@ -192,6 +192,7 @@ def test_an_interrupt_is_exit_code_130_and_resume_finishes(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
         )
         assert server.wait_for(2, timeout=60)
         process.send_signal(signal.SIGINT)
