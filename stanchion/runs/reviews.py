@@ -48,6 +48,7 @@ _SELECT = """
 _ONE = f"{_SELECT} WHERE reviews.id = ?"
 _COUNT = "SELECT count(*) AS number FROM reviews"
 _IDS = "SELECT reviews.id FROM reviews"
+_KEPT = "SELECT id FROM reviews WHERE question IS NOT NULL AND id IN (SELECT value FROM json_each(?))"
 _DUE = """
     SELECT id FROM reviews INDEXED BY reviews_due WHERE status = 'asked' AND due_at <= ? ORDER BY due_at LIMIT ?
 """
@@ -115,8 +116,7 @@ class Reviews:
         Args:
             review_ids: whole ids.
         """
-        sql = f"{_IDS} WHERE question IS NOT NULL AND id IN (SELECT value FROM json_each(?))"
-        return {row["id"] for row in self._database.read(sql, [json.dumps(list(review_ids))])}
+        return {row["id"] for row in self._database.read(_KEPT, [json.dumps(list(review_ids))])}
 
     def number_waiting(self, *, workflow: str | None = None) -> int:
         """Return how many reviews wait for an answer.
