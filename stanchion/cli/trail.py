@@ -82,7 +82,8 @@ def verify(
             typer.echo(f"Note: the trail was restarted at entry {seq}; before it, entries may be missing.")
         ends = f", of which the head vouches for {report.head.count}" if report.head else ""
         found = "nothing was altered" if report.ok else f"{report.found} problem{'s' * (report.found > 1)}"
-        typer.echo(f"{report.rows} {"entry" if report.rows == 1 else "entries"}{ends}: {found}.")
+        entries = "entry" if report.rows == 1 else "entries"
+        typer.echo(f"{report.rows} {entries}{ends}: {found}.")
     if not report.ok:
         raise typer.Exit(1)
 
